@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61llmeshpb/v1/supervisor.proto\x12\rcallmeshpb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n\x11SupervisorRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12,\n\x05start\x18\x02 \x01(\x0b\x32\x1b.callmeshpb.v1.StartProcessH\x00\x12.\n\x06signal\x18\x03 \x01(\x0b\x32\x1c.callmeshpb.v1.SignalProcessH\x00\x12,\n\x04list\x18\x04 \x01(\x0b\x32\x1c.callmeshpb.v1.ListProcessesH\x00\x12.\n\x06\x66orget\x18\x05 \x01(\x0b\x32\x1c.callmeshpb.v1.ForgetProcessH\x00\x12\x35\n\x08shutdown\x18\x06 \x01(\x0b\x32!.callmeshpb.v1.ShutdownSupervisorH\x00\x42\t\n\x07request\"\xb6\x01\n\x0fSupervisorReply\x12\n\n\x02id\x18\x01 \x01(\x03\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12)\n\x07started\x18\x03 \x01(\x0b\x32\x16.callmeshpb.v1.ProcessH\x00\x12*\n\x04list\x18\x04 \x01(\x0b\x32\x1a.callmeshpb.v1.ProcessListH\x00\x12(\n\x06\x65xited\x18\x05 \x01(\x0b\x32\x16.callmeshpb.v1.ProcessH\x00\x42\x07\n\x05reply\"\xad\x03\n\x0cStartProcess\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x11\n\tspec_hash\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgv\x18\x03 \x03(\t\x12\x41\n\x0b\x65nvironment\x18\x04 \x03(\x0b\x32,.callmeshpb.v1.StartProcess.EnvironmentEntry\x12\x11\n\tdirectory\x18\x05 \x01(\t\x12\x10\n\x08log_path\x18\x06 \x01(\t\x12\x0e\n\x06listen\x18\x07 \x01(\x08\x12\x11\n\tpick_port\x18\x08 \x01(\x08\x12\x0e\n\x06zygote\x18\t \x01(\t\x12\r\n\x05start\x18\n \x01(\x0c\x12\x0f\n\x07restart\x18\x0b \x01(\x08\x12\x11\n\tis_zygote\x18\x0c \x01(\x08\x12\x37\n\x06labels\x18\r \x03(\x0b\x32\'.callmeshpb.v1.StartProcess.LabelsEntry\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\rSignalProcess\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\r\n\x05group\x18\x03 \x01(\x08\x12\x12\n\nkill_after\x18\x04 \x01(\x01\"\x0f\n\rListProcesses\"#\n\rForgetProcess\x12\x12\n\nprocess_id\x18\x01 \x01(\t\"#\n\x12ShutdownSupervisor\x12\r\n\x05grace\x18\x01 \x01(\x01\"8\n\x0bProcessList\x12)\n\tprocesses\x18\x01 \x03(\x0b\x32\x16.callmeshpb.v1.Process\"\x93\x03\n\x07Process\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x11\n\tspec_hash\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12\x13\n\x0bstart_ticks\x18\x04 \x01(\x03\x12\x0c\n\x04port\x18\x05 \x01(\x05\x12\x10\n\x08log_path\x18\x06 \x01(\t\x12\x32\n\x06labels\x18\x07 \x03(\x0b\x32\".callmeshpb.v1.Process.LabelsEntry\x12\x0f\n\x07running\x18\x08 \x01(\x08\x12,\n\x08\x65nded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0b\x65xit_status\x18\n \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tlog_start\x18\x0b \x01(\x03\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08restarts\x18\r \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_exit_statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61llmeshpb/v1/supervisor.proto\x12\rcallmeshpb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n\x11SupervisorRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12,\n\x05start\x18\x02 \x01(\x0b\x32\x1b.callmeshpb.v1.StartProcessH\x00\x12.\n\x06signal\x18\x03 \x01(\x0b\x32\x1c.callmeshpb.v1.SignalProcessH\x00\x12,\n\x04list\x18\x04 \x01(\x0b\x32\x1c.callmeshpb.v1.ListProcessesH\x00\x12.\n\x06\x66orget\x18\x05 \x01(\x0b\x32\x1c.callmeshpb.v1.ForgetProcessH\x00\x12\x35\n\x08shutdown\x18\x06 \x01(\x0b\x32!.callmeshpb.v1.ShutdownSupervisorH\x00\x42\t\n\x07request\"\xe4\x01\n\x0fSupervisorReply\x12\n\n\x02id\x18\x01 \x01(\x03\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12)\n\x07started\x18\x03 \x01(\x0b\x32\x16.callmeshpb.v1.ProcessH\x00\x12*\n\x04list\x18\x04 \x01(\x0b\x32\x1a.callmeshpb.v1.ProcessListH\x00\x12(\n\x06\x65xited\x18\x05 \x01(\x0b\x32\x16.callmeshpb.v1.ProcessH\x00\x12,\n\x06zygote\x18\x06 \x01(\x0b\x32\x1a.callmeshpb.v1.ZygoteStateH\x00\x42\x07\n\x05reply\"\xa0\x01\n\x0bZygoteState\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.callmeshpb.v1.ZygoteOutcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\x12\x12\n\nerror_type\x18\x05 \x01(\t\x12\x16\n\x0eimport_seconds\x18\x06 \x01(\x01\"v\n\rZygoteMessage\x12+\n\x05state\x18\x01 \x01(\x0b\x32\x1a.callmeshpb.v1.ZygoteStateH\x00\x12-\n\x06\x66orked\x18\x02 \x01(\x0b\x32\x1b.callmeshpb.v1.ZygoteForkedH\x00\x42\t\n\x07message\"6\n\x0cZygoteForked\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"4\n\nZygoteFork\x12\n\n\x02id\x18\x01 \x01(\x03\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x66\x64s\x18\x03 \x03(\t\"\xad\x03\n\x0cStartProcess\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x11\n\tspec_hash\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgv\x18\x03 \x03(\t\x12\x41\n\x0b\x65nvironment\x18\x04 \x03(\x0b\x32,.callmeshpb.v1.StartProcess.EnvironmentEntry\x12\x11\n\tdirectory\x18\x05 \x01(\t\x12\x10\n\x08log_path\x18\x06 \x01(\t\x12\x0e\n\x06listen\x18\x07 \x01(\x08\x12\x11\n\tpick_port\x18\x08 \x01(\x08\x12\x0e\n\x06zygote\x18\t \x01(\t\x12\r\n\x05start\x18\n \x01(\x0c\x12\x0f\n\x07restart\x18\x0b \x01(\x08\x12\x11\n\tis_zygote\x18\x0c \x01(\x08\x12\x37\n\x06labels\x18\r \x03(\x0b\x32\'.callmeshpb.v1.StartProcess.LabelsEntry\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\rSignalProcess\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\r\n\x05group\x18\x03 \x01(\x08\x12\x12\n\nkill_after\x18\x04 \x01(\x01\"\x0f\n\rListProcesses\"#\n\rForgetProcess\x12\x12\n\nprocess_id\x18\x01 \x01(\t\"#\n\x12ShutdownSupervisor\x12\r\n\x05grace\x18\x01 \x01(\x01\"8\n\x0bProcessList\x12)\n\tprocesses\x18\x01 \x03(\x0b\x32\x16.callmeshpb.v1.Process\"\x93\x03\n\x07Process\x12\x12\n\nprocess_id\x18\x01 \x01(\t\x12\x11\n\tspec_hash\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12\x13\n\x0bstart_ticks\x18\x04 \x01(\x03\x12\x0c\n\x04port\x18\x05 \x01(\x05\x12\x10\n\x08log_path\x18\x06 \x01(\t\x12\x32\n\x06labels\x18\x07 \x03(\x0b\x32\".callmeshpb.v1.Process.LabelsEntry\x12\x0f\n\x07running\x18\x08 \x01(\x08\x12,\n\x08\x65nded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0b\x65xit_status\x18\n \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tlog_start\x18\x0b \x01(\x03\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08restarts\x18\r \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_exit_status*\x8c\x01\n\rZygoteOutcome\x12\x1e\n\x1aZYGOTE_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14ZYGOTE_OUTCOME_READY\x10\x01\x12 \n\x1cZYGOTE_OUTCOME_IMPORT_FAILED\x10\x02\x12\x1f\n\x1bZYGOTE_OUTCOME_NOT_FORKABLE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,28 +38,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTPROCESS_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_PROCESS_LABELSENTRY']._loaded_options = None
   _globals['_PROCESS_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_ZYGOTEOUTCOME']._serialized_start=2070
+  _globals['_ZYGOTEOUTCOME']._serialized_end=2210
   _globals['_SUPERVISORREQUEST']._serialized_start=83
   _globals['_SUPERVISORREQUEST']._serialized_end=368
   _globals['_SUPERVISORREPLY']._serialized_start=371
-  _globals['_SUPERVISORREPLY']._serialized_end=553
-  _globals['_STARTPROCESS']._serialized_start=556
-  _globals['_STARTPROCESS']._serialized_end=985
-  _globals['_STARTPROCESS_ENVIRONMENTENTRY']._serialized_start=888
-  _globals['_STARTPROCESS_ENVIRONMENTENTRY']._serialized_end=938
-  _globals['_STARTPROCESS_LABELSENTRY']._serialized_start=940
-  _globals['_STARTPROCESS_LABELSENTRY']._serialized_end=985
-  _globals['_SIGNALPROCESS']._serialized_start=987
-  _globals['_SIGNALPROCESS']._serialized_end=1073
-  _globals['_LISTPROCESSES']._serialized_start=1075
-  _globals['_LISTPROCESSES']._serialized_end=1090
-  _globals['_FORGETPROCESS']._serialized_start=1092
-  _globals['_FORGETPROCESS']._serialized_end=1127
-  _globals['_SHUTDOWNSUPERVISOR']._serialized_start=1129
-  _globals['_SHUTDOWNSUPERVISOR']._serialized_end=1164
-  _globals['_PROCESSLIST']._serialized_start=1166
-  _globals['_PROCESSLIST']._serialized_end=1222
-  _globals['_PROCESS']._serialized_start=1225
-  _globals['_PROCESS']._serialized_end=1628
-  _globals['_PROCESS_LABELSENTRY']._serialized_start=940
-  _globals['_PROCESS_LABELSENTRY']._serialized_end=985
+  _globals['_SUPERVISORREPLY']._serialized_end=599
+  _globals['_ZYGOTESTATE']._serialized_start=602
+  _globals['_ZYGOTESTATE']._serialized_end=762
+  _globals['_ZYGOTEMESSAGE']._serialized_start=764
+  _globals['_ZYGOTEMESSAGE']._serialized_end=882
+  _globals['_ZYGOTEFORKED']._serialized_start=884
+  _globals['_ZYGOTEFORKED']._serialized_end=938
+  _globals['_ZYGOTEFORK']._serialized_start=940
+  _globals['_ZYGOTEFORK']._serialized_end=992
+  _globals['_STARTPROCESS']._serialized_start=995
+  _globals['_STARTPROCESS']._serialized_end=1424
+  _globals['_STARTPROCESS_ENVIRONMENTENTRY']._serialized_start=1327
+  _globals['_STARTPROCESS_ENVIRONMENTENTRY']._serialized_end=1377
+  _globals['_STARTPROCESS_LABELSENTRY']._serialized_start=1379
+  _globals['_STARTPROCESS_LABELSENTRY']._serialized_end=1424
+  _globals['_SIGNALPROCESS']._serialized_start=1426
+  _globals['_SIGNALPROCESS']._serialized_end=1512
+  _globals['_LISTPROCESSES']._serialized_start=1514
+  _globals['_LISTPROCESSES']._serialized_end=1529
+  _globals['_FORGETPROCESS']._serialized_start=1531
+  _globals['_FORGETPROCESS']._serialized_end=1566
+  _globals['_SHUTDOWNSUPERVISOR']._serialized_start=1568
+  _globals['_SHUTDOWNSUPERVISOR']._serialized_end=1603
+  _globals['_PROCESSLIST']._serialized_start=1605
+  _globals['_PROCESSLIST']._serialized_end=1661
+  _globals['_PROCESS']._serialized_start=1664
+  _globals['_PROCESS']._serialized_end=2067
+  _globals['_PROCESS_LABELSENTRY']._serialized_start=1379
+  _globals['_PROCESS_LABELSENTRY']._serialized_end=1424
 # @@protoc_insertion_point(module_scope)

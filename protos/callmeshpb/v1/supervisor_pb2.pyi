@@ -1,11 +1,23 @@
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ZygoteOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ZYGOTE_OUTCOME_UNSPECIFIED: _ClassVar[ZygoteOutcome]
+    ZYGOTE_OUTCOME_READY: _ClassVar[ZygoteOutcome]
+    ZYGOTE_OUTCOME_IMPORT_FAILED: _ClassVar[ZygoteOutcome]
+    ZYGOTE_OUTCOME_NOT_FORKABLE: _ClassVar[ZygoteOutcome]
+ZYGOTE_OUTCOME_UNSPECIFIED: ZygoteOutcome
+ZYGOTE_OUTCOME_READY: ZygoteOutcome
+ZYGOTE_OUTCOME_IMPORT_FAILED: ZygoteOutcome
+ZYGOTE_OUTCOME_NOT_FORKABLE: ZygoteOutcome
 
 class SupervisorRequest(_message.Message):
     __slots__ = ("id", "start", "signal", "list", "forget", "shutdown")
@@ -24,18 +36,64 @@ class SupervisorRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., start: _Optional[_Union[StartProcess, _Mapping]] = ..., signal: _Optional[_Union[SignalProcess, _Mapping]] = ..., list: _Optional[_Union[ListProcesses, _Mapping]] = ..., forget: _Optional[_Union[ForgetProcess, _Mapping]] = ..., shutdown: _Optional[_Union[ShutdownSupervisor, _Mapping]] = ...) -> None: ...
 
 class SupervisorReply(_message.Message):
-    __slots__ = ("id", "error", "started", "list", "exited")
+    __slots__ = ("id", "error", "started", "list", "exited", "zygote")
     ID_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LIST_FIELD_NUMBER: _ClassVar[int]
     EXITED_FIELD_NUMBER: _ClassVar[int]
+    ZYGOTE_FIELD_NUMBER: _ClassVar[int]
     id: int
     error: str
     started: Process
     list: ProcessList
     exited: Process
-    def __init__(self, id: _Optional[int] = ..., error: _Optional[str] = ..., started: _Optional[_Union[Process, _Mapping]] = ..., list: _Optional[_Union[ProcessList, _Mapping]] = ..., exited: _Optional[_Union[Process, _Mapping]] = ...) -> None: ...
+    zygote: ZygoteState
+    def __init__(self, id: _Optional[int] = ..., error: _Optional[str] = ..., started: _Optional[_Union[Process, _Mapping]] = ..., list: _Optional[_Union[ProcessList, _Mapping]] = ..., exited: _Optional[_Union[Process, _Mapping]] = ..., zygote: _Optional[_Union[ZygoteState, _Mapping]] = ...) -> None: ...
+
+class ZygoteState(_message.Message):
+    __slots__ = ("process_id", "outcome", "message", "traceback", "error_type", "import_seconds")
+    PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    process_id: str
+    outcome: ZygoteOutcome
+    message: str
+    traceback: str
+    error_type: str
+    import_seconds: float
+    def __init__(self, process_id: _Optional[str] = ..., outcome: _Optional[_Union[ZygoteOutcome, str]] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ..., error_type: _Optional[str] = ..., import_seconds: _Optional[float] = ...) -> None: ...
+
+class ZygoteMessage(_message.Message):
+    __slots__ = ("state", "forked")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    FORKED_FIELD_NUMBER: _ClassVar[int]
+    state: ZygoteState
+    forked: ZygoteForked
+    def __init__(self, state: _Optional[_Union[ZygoteState, _Mapping]] = ..., forked: _Optional[_Union[ZygoteForked, _Mapping]] = ...) -> None: ...
+
+class ZygoteForked(_message.Message):
+    __slots__ = ("id", "pid", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    pid: int
+    error: str
+    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ZygoteFork(_message.Message):
+    __slots__ = ("id", "start", "fds")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    FDS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    start: bytes
+    fds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[int] = ..., start: _Optional[bytes] = ..., fds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StartProcess(_message.Message):
     __slots__ = ("process_id", "spec_hash", "argv", "environment", "directory", "log_path", "listen", "pick_port", "zygote", "start", "restart", "is_zygote", "labels")

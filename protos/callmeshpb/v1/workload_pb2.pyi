@@ -37,14 +37,16 @@ class WorkloadReply(_message.Message):
     def __init__(self, welcome: _Optional[_Union[WorkloadWelcome, _Mapping]] = ..., reply: _Optional[_Union[WorkloadCallReply, _Mapping]] = ..., prepare: _Optional[_Union[_node_pb2.AttemptOrder, _Mapping]] = ..., go: _Optional[_Union[_node_pb2.AttemptGo, _Mapping]] = ..., ack: _Optional[_Union[_node_pb2.AttemptAck, _Mapping]] = ...) -> None: ...
 
 class WorkloadHello(_message.Message):
-    __slots__ = ("instance_id", "worker_id", "attempt")
+    __slots__ = ("instance_id", "worker_id", "attempt", "calls_only")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CALLS_ONLY_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     worker_id: str
     attempt: _node_pb2.AttemptReport
-    def __init__(self, instance_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., attempt: _Optional[_Union[_node_pb2.AttemptReport, _Mapping]] = ...) -> None: ...
+    calls_only: bool
+    def __init__(self, instance_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., attempt: _Optional[_Union[_node_pb2.AttemptReport, _Mapping]] = ..., calls_only: bool = ...) -> None: ...
 
 class WorkloadWelcome(_message.Message):
     __slots__ = ("node",)
@@ -112,7 +114,7 @@ class CallStatus(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class WorkloadStart(_message.Message):
-    __slots__ = ("app", "worker", "environment", "directory")
+    __slots__ = ("app", "worker", "zygote", "environment", "directory")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -122,13 +124,21 @@ class WorkloadStart(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     APP_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
+    ZYGOTE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     app: AppStart
     worker: WorkerStart
+    zygote: ZygoteStart
     environment: _containers.ScalarMap[str, str]
     directory: str
-    def __init__(self, app: _Optional[_Union[AppStart, _Mapping]] = ..., worker: _Optional[_Union[WorkerStart, _Mapping]] = ..., environment: _Optional[_Mapping[str, str]] = ..., directory: _Optional[str] = ...) -> None: ...
+    def __init__(self, app: _Optional[_Union[AppStart, _Mapping]] = ..., worker: _Optional[_Union[WorkerStart, _Mapping]] = ..., zygote: _Optional[_Union[ZygoteStart, _Mapping]] = ..., environment: _Optional[_Mapping[str, str]] = ..., directory: _Optional[str] = ...) -> None: ...
+
+class ZygoteStart(_message.Message):
+    __slots__ = ("code",)
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    code: _common_pb2.Code
+    def __init__(self, code: _Optional[_Union[_common_pb2.Code, _Mapping]] = ...) -> None: ...
 
 class AppStart(_message.Message):
     __slots__ = ("instance_id", "code", "listen_fd")
@@ -141,7 +151,9 @@ class AppStart(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ..., code: _Optional[_Union[_common_pb2.Code, _Mapping]] = ..., listen_fd: _Optional[int] = ...) -> None: ...
 
 class WorkerStart(_message.Message):
-    __slots__ = ("worker_id",)
+    __slots__ = ("worker_id", "code")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
-    def __init__(self, worker_id: _Optional[str] = ...) -> None: ...
+    code: _common_pb2.Code
+    def __init__(self, worker_id: _Optional[str] = ..., code: _Optional[_Union[_common_pb2.Code, _Mapping]] = ...) -> None: ...

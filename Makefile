@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .PHONY: setup demo test test-fast check bench gen up soak format lint types clean
+.DEFAULT_GOAL := setup
 
 setup: $(STAMP)
 
@@ -16,10 +17,51 @@ $(STAMP): pyproject.toml $(wildcard deploy/hatch_build.py)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
 	  -e '.[all]' --group test --group lint --group examples
+	@$(BIN)/python -m compileall -q protos client server agent
 	@touch $(STAMP)
 
 gen: setup
 	@$(BIN)/python deploy/gen_protos.py
 
+# The main job: a mesh, every example, one call of each pattern.
+demo: setup
+	@$(BIN)/python deploy/demo.py
+
+# A mesh of your own, in the foreground.
+up: setup
+	@$(BIN)/callmesh up
+
+# Everything. Installs what it needs where it may, and says what it could not run.
+test: setup
+	@$(BIN)/python deploy/test_needs.py
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The inner loop: no processes that take long.
+test-fast: setup
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not browser" tests/unit tests/golden tests/sim tests/test_house_rules.py
+
+check: setup format lint types
+	@$(BIN)/python deploy/gen_protos.py --check
+	@$(MAKE) --no-print-directory test
+
+format: setup
+	@$(BIN)/ruff format --check --quiet || { echo "run: $(BIN)/ruff format"; exit 1; }
+
+lint: setup
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+types: setup
+	@$(BIN)/mypy
+
+# Figures beside their floors; `make bench WRITE=--write` keeps them in BENCH.md.
+bench: setup
+	@$(BIN)/python tests/perf/bench.py $(WRITE)
+
+# The simulator for as long as you like: make soak SEEDS=100000
+SEEDS ?= 5000
+soak: setup
+	@$(BIN)/python -m pytest tests/sim --seeds $(SEEDS) --timeout 0
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

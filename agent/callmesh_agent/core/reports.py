@@ -1,0 +1,108 @@
+"""What others are told about this node: rotation, instance status."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Mapping
+
+from callmesh_agent.core.instructions import LocalEndpoint
+from callmesh_agent.core.state import Instance, Phase
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+_STATES: dict[Phase, scheduler_pb2.InstanceState] = {
+    Phase.PENDING: scheduler_pb2.INSTANCE_STATE_PENDING,
+    Phase.PREPARING: scheduler_pb2.INSTANCE_STATE_PREPARING,
+    Phase.STARTING: scheduler_pb2.INSTANCE_STATE_STARTING,
+    Phase.PROBING: scheduler_pb2.INSTANCE_STATE_STARTING,
+    Phase.READY: scheduler_pb2.INSTANCE_STATE_READY,
+    Phase.UNHEALTHY: scheduler_pb2.INSTANCE_STATE_UNHEALTHY,
+    Phase.BACKOFF: scheduler_pb2.INSTANCE_STATE_BACKOFF,
+    Phase.LEAVING: scheduler_pb2.INSTANCE_STATE_DRAINING,
+    Phase.EMPTYING: scheduler_pb2.INSTANCE_STATE_DRAINING,
+    Phase.TERMINATING: scheduler_pb2.INSTANCE_STATE_DRAINING,
+    Phase.STOPPED: scheduler_pb2.INSTANCE_STATE_STOPPED,
+}
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Epoch seconds as a message."""
+    whole = math.floor(seconds)
+    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def rotation(instances: Mapping[str, Instance]) -> dict[str, LocalEndpoint]:
+    """This node's instances that have an address, by id."""
+    return {
+        each.id: LocalEndpoint(each.address, each.port, ready=each.phase is Phase.READY)
+        for each in instances.values()
+        if each.process is not None and each.port
+    }
+
+
+def status(instance: Instance) -> scheduler_pb2.InstanceStatus:
+    """An instance as the server and the user see it."""
+    state = _STATES[instance.phase]
+    if instance.phase is Phase.TERMINATING and instance.failing:
+        state = scheduler_pb2.INSTANCE_STATE_STARTING
+    return scheduler_pb2.InstanceStatus(
+        state=state,
+        address=instance.address,
+        port=instance.port,
+        pid=instance.process.pid if instance.process is not None else 0,
+        restarts=instance.restarts,
+        message=instance.message,
+        last_exit=instance.last_exit,
+        log_tail=instance.log_tail,
+        changed_at=timestamp(instance.since),
+        consecutive_failures=instance.failures,
+        exposed=instance.exposed,
+    )
+
+
+def fence(instance: Instance) -> common_pb2.Fence:
+    """Of the decision that placed it; of an adopted one, as its process was labelled."""
+    if instance.desired is not None:
+        return instance.desired.instance.fence
+    labels = instance.process.labels if instance.process is not None else {}
+    epoch, _, counter = labels.get("fence", "0.0").partition(".")
+    return common_pb2.Fence(epoch=int(epoch), counter=int(counter))
+
+
+def instance_report(instance: Instance) -> node_pb2.InstanceReport:
+    """The whole truth about one instance."""
+    return node_pb2.InstanceReport(
+        id=instance.id,
+        status=status(instance),
+        fence=fence(instance),
+        gone=instance.phase is Phase.STOPPED,
+    )
+
+
+def change_of_instance(
+    before: Instance | None, after: Instance | None
+) -> node_pb2.InstanceReport | None:
+    """What the server has to hear, or None. An instance that was removed is gone."""
+    if after is None:
+        if before is None or before.phase is Phase.STOPPED:
+            return None
+        gone = instance_report(before)
+        gone.gone = True
+        gone.status.state = scheduler_pb2.INSTANCE_STATE_STOPPED
+        return gone
+    report = instance_report(after)
+    return None if before is not None and instance_report(before) == report else report
+
+
+def describe_exit(process_status: int | None) -> str:
+    """ "exit code 1", "signal 9 (SIGKILL)"."""
+    if process_status is None:
+        return "unknown exit status"
+    if process_status >= 0:
+        return f"exit code {process_status}"
+    try:
+        name = signal.Signals(-process_status).name
+    except ValueError:
+        return f"signal {-process_status}"
+    return f"signal {-process_status} ({name})"

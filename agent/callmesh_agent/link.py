@@ -1,0 +1,47 @@
+"""The agent's way to the control plane: in memory under `callmesh up`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from callmeshpb.v1 import node_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadIdentity:
+    """Who asks: proved by the kernel's peer credentials, never by the workload.
+
+    ``run`` is the run whose attempt the worker executes at the time of the
+    call, or "". A standing stream outlives the run that opened it: the agent
+    writes the parent into each submission itself.
+    """
+
+    kind: Literal["app", "worker"]
+    id: str
+    project: str
+    domain: str
+    app: str = ""
+    run: str = ""
+
+
+class Link(Protocol):
+    """What the agent needs of a server. Every method may be used again after it failed."""
+
+    def session(
+        self, outgoing: AsyncIterator[node_pb2.AgentMessage]
+    ) -> AsyncIterator[node_pb2.ServerMessage]:
+        """The standing session. It ends, or raises `CallmeshError`, when the server is away."""
+        ...
+
+    def call(
+        self, method: str, requests: AsyncIterator[bytes], caller: WorkloadIdentity
+    ) -> AsyncIterator[bytes]:
+        """Call "Service/Method" for a workload. Raises `CallmeshError`."""
+        ...
+
+    async def fetch_blob(self, digest: str, target: Path) -> None:
+        """Write a blob to ``target``, whole and checked. Raises `CallmeshError`."""
+        ...

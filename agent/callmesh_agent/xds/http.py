@@ -1,0 +1,112 @@
+"""The HTTP connection manager of a listener, and the sentences it answers with.
+
+Nothing in here depends on a service's policy: a listener that changes cuts
+its connections, so what may change travels in routes (RDS).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TYPES = "type.googleapis.com/envoy."
+STATEFUL_SESSION = "envoy.filters.http.stateful_session"
+_SUBJECT = "%METADATA(ROUTE:callmesh:subject)%"
+_STATE = "%METADATA(ROUTE:callmesh:state)%"
+_LOGS = "%METADATA(ROUTE:callmesh:logs)%"
+
+# Envoy's response flags and what they mean to a caller. The first match wins:
+# a call that used up its retries carries the last try's flag as well.
+_SENTENCES = (
+    ("UH", f"no instance of {_SUBJECT} is ready: {_STATE}"),
+    ("UF", f"{_SUBJECT} cannot be connected to: {_STATE}"),
+    ("UC", f"{_SUBJECT} closed the connection before it had answered: {_LOGS}"),
+    ("UR", f"{_SUBJECT} reset the call before it had answered: {_LOGS}"),
+    ("UPE", f"{_SUBJECT} answered with something else than its declared protocol: {_LOGS}"),
+    (
+        "UT",
+        f"{_SUBJECT} did not answer within its request timeout:"
+        f" raise `Timeouts(request=)` in its environment, or {_LOGS}",
+    ),
+    ("UO", f"too many calls to {_SUBJECT} are waiting on this node: call again later"),
+    ("NC", f"{_SUBJECT} is on its way to or from this node: {_STATE}"),
+)
+
+
+def route_metadata(subject: str, state: str, logs: str) -> dict[str, Any]:
+    """What the sentences say about a route: what was called, and where to look."""
+    return {"filter_metadata": {"callmesh": {"subject": subject, "state": state, "logs": logs}}}
+
+
+def connection_manager(
+    name: str, *, edge: bool, route_source: dict[str, Any]
+) -> dict[str, Any]:
+    """The HTTP connection manager of one listener.
+
+    ``edge`` is the ingress: it tells apps where a browser called from, while a
+    mesh port passes on what the calling app says. ``route_source`` is an
+    `rds` or a `route_config`.
+    """
+    return {
+        "@type": f"{_TYPES}extensions.filters.network.http_connection_manager.v3"
+        ".HttpConnectionManager",
+        "stat_prefix": name,
+        "codec_type": "AUTO",
+        **route_source,
+        "http_filters": [
+            # Without a session state it does nothing: routes switch it on.
+            {
+                "name": STATEFUL_SESSION,
+                "typed_config": {
+                    "@type": f"{_TYPES}extensions.filters.http.stateful_session.v3"
+                    ".StatefulSession"
+                },
+            },
+            router(),
+        ],
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http_protocol_options": {"accept_http_10": True},
+        "http2_protocol_options": {"max_concurrent_streams": 1000},
+        "common_http_protocol_options": {"idle_timeout": "3600s", "max_headers_count": 200},
+        "max_request_headers_kb": 64,
+        # A slow client may hold a connection for its headers that long; a
+        # body, a response and a WebSocket may take as long as they like.
+        "request_headers_timeout": "10s",
+        "stream_idle_timeout": "0s",
+        "request_timeout": "0s",
+        "use_remote_address": edge,
+        "internal_address_config": {},
+        "preserve_external_request_id": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": f"{_TYPES}extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                # Otherwise Envoy writes a digit of its own into the id.
+                "pack_trace_reason": False,
+            }
+        },
+        "server_header_transformation": "PASS_THROUGH",
+        "local_reply_config": {"mappers": _local_replies()},
+    }
+
+
+def router() -> dict[str, Any]:
+    """The filter that every chain ends with."""
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": f"{_TYPES}extensions.filters.http.router.v3.Router",
+            "suppress_envoy_headers": True,
+        },
+    }
+
+
+def _local_replies() -> list[dict[str, Any]]:
+    return [
+        {
+            "filter": {"response_flag_filter": {"flags": [flag]}},
+            "body_format_override": {
+                "text_format_source": {"inline_string": f"{sentence}\n"},
+                "content_type": "text/plain; charset=utf-8",
+            },
+        }
+        for flag, sentence in _SENTENCES
+    ]

@@ -1,0 +1,76 @@
+"""`callmesh down`: end the mesh of a state folder, whatever is left of it.
+
+A mesh whose server-and-agent process was killed has left its supervisor,
+Envoy and workloads running; they are ended too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import shutil
+import signal
+import sys
+
+from callmesh_up import record
+from callmesh_up.layout import Layout
+
+PATIENCE = 45.0
+GRACE = 10.0
+
+
+def run(layout: Layout, *, purge: bool) -> int:
+    """End it. 0 when nothing runs any more, also when nothing ran."""
+    found = record.read(layout)
+    ran = False
+    if found is not None and record.is_running(layout):
+        ran = True
+        if not _end(found.pid):
+            sys.stderr.write(
+                f"error: process {found.pid} did not end within {PATIENCE:.0f} s\n\n"
+                f"hint: look at `{layout.log}`, then `kill -9 {found.pid}` and try again\n"
+            )
+            return 1
+    ran = asyncio.run(end_supervisor(layout)) or ran
+    clean(layout)
+    if purge:
+        shutil.rmtree(layout.state, ignore_errors=True)
+    what = "the mesh has ended" if ran else "no mesh was running"
+    sys.stderr.write(f"{what} ({layout.state}{', purged' if purge else ''})\n")
+    return 0
+
+
+def _end(pid: int) -> bool:
+    """TERM a process and wait for its end; False when it takes too long."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        ended, _, _ = select.select([process], [], [], PATIENCE)
+        return bool(ended)
+    finally:
+        os.close(process)
+
+
+async def end_supervisor(layout: Layout) -> bool:
+    """Have the supervisor end everything and itself; False if there is none."""
+    from callmesh_agent.supervisor.client import SupervisorClient
+
+    if not layout.supervisor_socket.exists():
+        return False
+    client = SupervisorClient(str(layout.supervisor_socket))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await client.end_supervisor(GRACE)
+    except TimeoutError:
+        return False
+
+
+def clean(layout: Layout) -> None:
+    """Remove what only a running mesh needs."""
+    shutil.rmtree(layout.runtime, ignore_errors=True)
+    layout.record.unlink(missing_ok=True)
+    layout.lock.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""Where a mesh keeps its files: the state folder and the runtime folder.
+
+The state folder outlives the mesh. The runtime folder holds the Unix sockets
+of a running one and has a short path, because the kernel ends the path of a
+Unix socket at 107 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_SOCKET_PATH = 107
+
+
+class LayoutProblem(Exception):
+    """A folder that cannot be used. ``str()`` is a sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of one mesh; every path is derived from these two."""
+
+    state: Path
+    runtime: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the running `callmesh up`."""
+        return self.state / "up.lock"
+
+    @property
+    def record(self) -> Path:
+        """What runs: process id, ports, version (JSON)."""
+        return self.state / "up.json"
+
+    @property
+    def log(self) -> Path:
+        """Output of a detached `callmesh up`."""
+        return self.state / "up.log"
+
+    @property
+    def token(self) -> Path:
+        """The API's token, mode 0600."""
+        return self.state / "token"
+
+    @property
+    def server(self) -> Path:
+        """The server's store, blobs and secret key."""
+        return self.state / "server"
+
+    @property
+    def agent(self) -> Path:
+        """The agent's bundles, logs, records and last view."""
+        return self.state / "agent"
+
+    @property
+    def api_socket(self) -> Path:
+        """gRPC for this user, without a token."""
+        return self.runtime / "api.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """The agent's line to the supervisor."""
+        return self.runtime / "supervisor.sock"
+
+    @property
+    def web_socket(self) -> Path:
+        """The pages, for the ingress."""
+        return self.runtime / "web.sock"
+
+
+def default_state(environ: Mapping[str, str]) -> Path:
+    """The state folder when none is named: ``$XDG_STATE_HOME/callmesh/default``."""
+    home = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "callmesh" / "default"
+
+
+def find(state: Path, environ: Mapping[str, str]) -> Layout:
+    """The layout that belongs to a state folder. Touches nothing on disk."""
+    state = Path(os.path.abspath(state.expanduser()))  # noqa: PTH100 - links stay as typed
+    digest = hashlib.sha256(str(state).encode()).hexdigest()[:8]
+    session = environ.get("XDG_RUNTIME_DIR", "")
+    base = (
+        Path(session) / "callmesh"
+        if session and Path(session).is_dir()
+        else Path(tempfile.gettempdir()) / f"callmesh-{os.getuid()}"
+    )
+    return Layout(state=state, runtime=base / digest)
+
+
+def prepare(layout: Layout) -> None:
+    """Make both folders, private to this user. Raises `LayoutProblem`."""
+    longest = max(len(bytes(layout.runtime / name)) for name in ("envoy-admin.sock",))
+    if longest > MAX_SOCKET_PATH:
+        raise LayoutProblem(
+            f"the runtime folder `{layout.runtime}` is too long for Unix sockets: "
+            "set XDG_RUNTIME_DIR to a shorter path"
+        )
+    try:
+        for folder in (layout.state, layout.server, layout.agent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (layout.runtime.parent, layout.runtime):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _require_private(folder)
+        probe = layout.state / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        raise LayoutProblem(
+            f"cannot use the state folder `{layout.state}`: {problem.strerror} "
+            f"(`{problem.filename}`); name another with --state-dir"
+        ) from None
+
+
+def _require_private(folder: Path) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise LayoutProblem(f"`{folder}` is not a folder of this user: remove it and try again")
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)

@@ -1,0 +1,67 @@
+"""The command line of `python -m callmesh_up`, which `callmesh up` and `down` call."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from callmesh_up.layout import default_state
+
+DEFAULT_API_PORT = 7433
+DEFAULT_INGRESS_PORT = 7480
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `up` was asked for. A port of 0 means any free one, kept from then on."""
+
+    state_dir: Path
+    port: int
+    ingress_port: int
+    detach: bool
+    ready_fd: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DownOptions:
+    """What `down` was asked for."""
+
+    state_dir: Path
+    purge: bool
+
+
+def parse(arguments: list[str]) -> UpOptions | DownOptions:
+    """The options; exits with 2 and a message where they are wrong."""
+    parser = argparse.ArgumentParser(prog="callmesh_up", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    up = verbs.add_parser("up", help="run a mesh on this machine")
+    up.add_argument("--port", type=_port, default=DEFAULT_API_PORT)
+    up.add_argument("--ingress-port", type=_port, default=DEFAULT_INGRESS_PORT)
+    up.add_argument("--detach", action="store_true")
+    up.add_argument("--ready-fd", type=int)
+    down = verbs.add_parser("down", help="end it")
+    down.add_argument("--purge", action="store_true")
+    for verb in (up, down):
+        verb.add_argument("--state-dir", type=Path, default=default_state(os.environ))
+    found = parser.parse_args(arguments)
+    if found.verb == "down":
+        return DownOptions(state_dir=found.state_dir, purge=found.purge)
+    return UpOptions(
+        state_dir=found.state_dir,
+        port=found.port,
+        ingress_port=found.ingress_port,
+        detach=found.detach,
+        ready_fd=found.ready_fd,
+    )
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"`{text}` must be a number from 0 to 65535") from None
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"`{text}` must be a number from 0 to 65535")
+    return port

@@ -1,0 +1,101 @@
+"""The record of a running mesh, and the lock that proves it runs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from callmesh_up.layout import Layout
+
+
+class AlreadyRunning(Exception):  # noqa: N818 - a state, not a defect
+    """Another `callmesh up` holds the state folder. ``str()`` names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What `up.json` says: how to find the mesh of a state folder."""
+
+    pid: int
+    version: str
+    api_port: int
+    ingress_port: int
+    runtime_dir: str
+    started_at: float
+
+
+def acquire(layout: Layout) -> int:
+    """Lock the state folder for this process; the descriptor holds the lock.
+
+    Raises `AlreadyRunning`, naming the process.
+    """
+    while True:
+        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            break
+        if _is_same_file(descriptor, layout.lock):
+            return descriptor
+        os.close(descriptor)  # a `callmesh down` removed it between open and lock
+    holder = read(layout)
+    who = f" (process {holder.pid})" if holder else ""
+    raise AlreadyRunning(
+        f"a mesh is already running on `{layout.state}`{who}: use it, "
+        "end it with `callmesh down`, or name another folder with --state-dir"
+    )
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether some process holds the state folder."""
+    try:
+        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def write(layout: Layout, record: Record) -> None:
+    """Publish the record, whole or not at all."""
+    draft = layout.record.with_suffix(".tmp")
+    draft.write_text(json.dumps(asdict(record)))
+    draft.chmod(0o600)
+    draft.replace(layout.record)
+
+
+def read(layout: Layout) -> Record | None:
+    """The record of the mesh that runs, or ran last; None if there is none."""
+    try:
+        return Record(**json.loads(layout.record.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def token(path: Path) -> str:
+    """The API's token; made at first use."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        value = secrets.token_urlsafe(32)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(value)
+        return value

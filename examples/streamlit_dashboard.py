@@ -1,0 +1,72 @@
+"""A browser calls an app: a Streamlit dashboard, which in turn asks another app.
+
+    callmesh deploy examples/streamlit_dashboard.py
+    callmesh open dashboard
+
+The mesh keeps a visitor at one instance of the dashboard (Streamlit's sessions
+live in its memory) and passes its WebSocket.
+"""
+
+import math
+import os
+import sys
+
+import callmesh as flyte
+import httpx
+from callmesh.app.extras import FastAPIAppEnvironment
+from fastapi import FastAPI
+
+image = flyte.Image.from_debian_base().with_pip_packages("fastapi", "uvicorn", "httpx")
+tides = FastAPI(title="Tides")
+
+tides_env = FastAPIAppEnvironment(
+    name="tides",
+    app=tides,
+    image=image,
+    resources=flyte.Resources(cpu=1, memory="256Mi"),
+    requires_auth=False,
+)
+
+dashboard_env = flyte.app.AppEnvironment(
+    name="dashboard",
+    image=image.with_pip_packages("streamlit"),
+    args=[
+        *("streamlit", "run", "streamlit_dashboard.py"),
+        *("--server.port", "$PORT", "--server.address", "127.0.0.1", "--server.headless", "true"),
+        *("--browser.gatherUsageStats", "false", "--", "--page"),
+    ],
+    inputs=[flyte.app.Input(name="tides_url", value=flyte.app.AppEndpoint(app_name="tides"))],
+    include=["streamlit_dashboard.py"],
+    resources=flyte.Resources(cpu=1, memory="512Mi"),
+    requires_auth=False,
+    depends_on=[tides_env],
+)
+
+
+@tides.get("/height/{harbour}")
+async def height(harbour: str, hours: int = 24) -> list[float]:
+    """Metres, hour by hour."""
+    range_ = 1 + len(harbour) % 4
+    return [round(range_ * math.sin(2 * math.pi * hour / 12.4), 2) for hour in range(hours)]
+
+
+def page() -> None:
+    import streamlit as st
+
+    st.title("Tide table")
+    harbour = st.text_input("Harbour", "Roscoff")
+    hours = st.slider("Hours", min_value=6, max_value=48, value=24)
+    answer = httpx.get(f"{os.environ['TIDES_URL']}/height/{harbour}", params={"hours": hours})
+    answer.raise_for_status()
+    metres = answer.json()
+    st.metric(f"High water at {harbour}", f"{max(metres):.2f} m")
+    st.line_chart({"metres": metres})
+
+
+if __name__ == "__main__":
+    if "--page" in sys.argv:
+        page()
+    else:
+        flyte.init_from_config()
+        flyte.deploy(dashboard_env)
+        print(dashboard_env.endpoint)

@@ -1,0 +1,360 @@
+"""The maps behind a `World`: changed by state actions, with every index kept.
+
+``apply`` says which keys have to be decided again, so that the knowledge of
+what depends on what stands in one place: nothing waits for ever because a
+handler forgot to wake somebody. A key too many costs a decision that changes
+nothing; a key too few is a defect.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from callmesh_server.core import actions as do
+from callmesh_server.core import attempts, conditions
+from callmesh_server.core.demands import demand_of
+from callmesh_server.core.revisions import spec_of
+from callmesh_server.core.world import (
+    NO_USAGE,
+    NOTHING,
+    AppKey,
+    Demand,
+    DesiredKey,
+    Key,
+    NodeKey,
+    NodeState,
+    QueueKey,
+    RunKey,
+    TaskKey,
+    Usage,
+    ViewKey,
+    World,
+    app_name,
+    app_of,
+    task_key,
+)
+from callmesh_wire.names import AppName
+from callmeshpb.v1.registry_pb2 import Service
+from callmeshpb.v1.scheduler_pb2 import App, Instance, Run, Task
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+QUEUE = QueueKey()
+VIEW = ViewKey()
+NO_DEMAND = (Demand(), Demand(child=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a run's attempt or an instance takes of a node."""
+
+    node: str
+    slots: int
+    memory: int
+    cpu: float
+
+
+class Ledger:
+    """Owns the records. One thread; ``world`` always shows the present."""
+
+    def __init__(self) -> None:
+        self._apps: dict[AppName, App] = {}
+        self._instances: dict[str, Instance] = {}
+        self._nodes: dict[str, NodeState] = {}
+        self._runs: dict[str, Run] = {}
+        self._tasks: dict[TaskKey, Task] = {}
+        self._externals: dict[AppName, Service] = {}
+        self._instances_of_app: dict[AppName, set[str]] = {}
+        self._instances_on_node: dict[str, set[str]] = {}
+        self._dependents: dict[AppName, set[AppName]] = {}
+        self._runs_on_node: dict[str, set[str]] = {}
+        self._children: dict[str, set[str]] = {}
+        self._waiting: dict[Demand, OrderedDict[str, int]] = {}
+        self._usage: dict[str, Usage] = {}
+        self._demands: dict[TaskKey, tuple[Demand, Demand]] = {}
+        self._reported: dict[str, set[tuple[str, int, int]]] = {}
+        self._held: dict[str, _Held] = {}
+        self._held_by_instance: dict[str, _Held] = {}
+        self._queued_as: dict[str, Demand] = {}
+        self._unschedulable: set[AppName] = set()
+        self._arrivals = 0
+        self.world = World(
+            apps=self._apps,
+            instances=self._instances,
+            nodes=self._nodes,
+            runs=self._runs,
+            tasks=self._tasks,
+            externals=self._externals,
+            instances_of_app=self._instances_of_app,
+            instances_on_node=self._instances_on_node,
+            dependents=self._dependents,
+            runs_on_node=self._runs_on_node,
+            children=self._children,
+            waiting=self._waiting,
+            usage=self._usage,
+            demands=self._demands,
+            reported=self._reported,
+        )
+
+    def all_keys(self) -> list[Key]:
+        """Every key there is: what a server decides when it starts."""
+        return [
+            *(NodeKey(each) for each in self._nodes),
+            *(AppKey(each) for each in self._apps),
+            *(RunKey(each) for each in self._runs),
+            *(DesiredKey(each) for each in self._nodes),
+            QUEUE,
+            VIEW,
+        ]
+
+    def apply(self, action: do.StateAction) -> list[Key]:
+        """Change the records; returns the keys to decide again, each once."""
+        match action:
+            case do.PutRun(run):
+                keys = self._put_run(run)
+            case do.PutInstance(instance):
+                keys = self._put_instance(instance)
+            case do.PutApp(app):
+                keys = self._put_app(app)
+            case do.PutNode(node):
+                keys = self._put_node(node)
+            case do.RemoveInstance(identifier):
+                keys = self._remove_instance(identifier)
+            case do.RemoveApp(name):
+                keys = self._remove_app(name)
+            case do.NoteReported(node, run_name, fence):
+                self._reported.setdefault(node, set()).add((run_name, *fence))
+                keys = []
+        return list(dict.fromkeys(keys))
+
+    def put_task(self, task: Task) -> None:
+        """Make a task known. Every task of a run that has not ended must be."""
+        key = TaskKey(
+            task.environment.project,
+            task.environment.domain,
+            task.spec.name,
+            task.environment.version,
+        )
+        self._tasks[key] = task
+        self._demands[key] = (demand_of(task, child=False), demand_of(task, child=True))
+
+    def remove_task(self, key: TaskKey) -> None:
+        """Forget a task that no run needs."""
+        self._tasks.pop(key, None)
+        self._demands.pop(key, None)
+
+    def put_external(self, service: Service) -> list[Key]:
+        """Add or replace a service that others registered."""
+        self._externals[AppName(service.project, service.domain, service.name)] = service
+        return [VIEW]
+
+    def remove_external(self, name: AppName) -> list[Key]:
+        """Forget a service that others registered."""
+        self._externals.pop(name, None)
+        return [VIEW]
+
+    def renew(self, node: str, lease_until: float) -> None:
+        """A message of the node's session came in: its lease ends later."""
+        state = self._nodes.get(node)
+        if state is not None:
+            self._nodes[node] = replace(state, lease_until=lease_until)
+
+    # Runs
+
+    def _put_run(self, run: Run) -> list[Key]:
+        name = run.name
+        known = name in self._runs
+        if attempts.has_ended(run):
+            return self._end_run(run) if known else []
+        self._runs[name] = run
+        keys: list[Key] = [] if known else [RunKey(name)]
+        if run.parent and not known:
+            self._children.setdefault(run.parent, set()).add(name)
+            keys += self._hold(run.parent)
+        keys += self._hold(name)
+        self._enqueue(run)
+        return keys
+
+    def _end_run(self, run: Run) -> list[Key]:
+        name = run.name
+        del self._runs[name]
+        keys = self._hold(name)
+        self._dequeue(name)
+        siblings = self._children.get(run.parent)
+        if siblings is not None:
+            siblings.discard(name)
+            if not siblings:
+                del self._children[run.parent]
+                self._hold(run.parent)
+        return keys
+
+    def _hold(self, name: str) -> list[Key]:
+        """Bring what the run takes of a node up to date."""
+        before = self._held.get(name)
+        run = self._runs.get(name)
+        attempt = attempts.current(run) if run is not None else None
+        after = None
+        if run is not None and attempt is not None:
+            demand = self._demands.get(task_key(run), NO_DEMAND)[0]
+            after = _Held(
+                attempt.node, 0 if name in self._children else 1, demand.memory, demand.cpu
+            )
+        if before == after:
+            return []
+        if before is not None:
+            self._take(before, -1)
+            del self._held[name]
+            _discard(self._runs_on_node, before.node, name)
+        if after is not None:
+            self._take(after, 1)
+            self._held[name] = after
+            self._runs_on_node.setdefault(after.node, set()).add(name)
+        return [] if before is None else self._capacity_keys(before)
+
+    def _enqueue(self, run: Run) -> None:
+        name = run.name
+        if not attempts.is_waiting(run):
+            self._dequeue(name)
+            return
+        demand = self._demands.get(task_key(run), NO_DEMAND)[1 if run.parent else 0]
+        if self._queued_as.get(name) == demand:
+            return
+        self._dequeue(name)
+        self._arrivals += 1
+        self._waiting.setdefault(demand, OrderedDict())[name] = self._arrivals
+        self._queued_as[name] = demand
+
+    def _dequeue(self, name: str) -> None:
+        demand = self._queued_as.pop(name, None)
+        if demand is not None:
+            queue = self._waiting[demand]
+            del queue[name]
+            if not queue:
+                del self._waiting[demand]
+
+    def _take(self, held: _Held, sign: int) -> None:
+        usage = self._usage.get(held.node, NO_USAGE)
+        self._usage[held.node] = Usage(
+            usage.slots + sign * held.slots,
+            usage.memory + sign * held.memory,
+            round(usage.cpu + sign * held.cpu, 6),
+        )
+
+    def _capacity_keys(self, freed: _Held) -> list[Key]:
+        keys: list[Key] = [QUEUE] if self._waiting else []
+        if freed.memory or freed.cpu:
+            keys += self._unschedulable_keys()
+        return keys
+
+    def _unschedulable_keys(self) -> list[Key]:
+        return [AppKey(each) for each in sorted(self._unschedulable)]
+
+    # Apps and instances
+
+    def _put_app(self, app: App) -> list[Key]:
+        name = app_name(app)
+        before = self._apps.get(name)
+        if before is not None:
+            self._forget_dependencies(name, before)
+        self._apps[name] = app
+        for each in app.spec.depends_on:
+            target = AppName(name.project, name.domain, each)
+            self._dependents.setdefault(target, set()).add(name)
+        unschedulable = conditions.holds(app, conditions.PROGRESSING, conditions.UNSCHEDULABLE)
+        (self._unschedulable.add if unschedulable else self._unschedulable.discard)(name)
+        nodes = {self._instances[each].node for each in self._instances_of_app.get(name, NOTHING)}
+        return [
+            AppKey(name),
+            *self._dependent_keys(name),
+            VIEW,
+            *(DesiredKey(each) for each in sorted(nodes)),
+        ]
+
+    def _remove_app(self, name: AppName) -> list[Key]:
+        app = self._apps.pop(name, None)
+        if app is None:
+            return []
+        self._forget_dependencies(name, app)
+        self._unschedulable.discard(name)
+        return [*self._dependent_keys(name), VIEW]
+
+    def _forget_dependencies(self, name: AppName, app: App) -> None:
+        for each in app.spec.depends_on:
+            _discard(self._dependents, AppName(name.project, name.domain, each), name)
+
+    def _dependent_keys(self, name: AppName) -> list[Key]:
+        gated: list[Key] = [
+            AppKey(each)
+            for each in sorted(self._dependents.get(name, ()))
+            if each in self._apps
+            and not conditions.is_true(self._apps[each], conditions.DEPENDENCIES_READY)
+        ]
+        return [*gated, QUEUE] if self._waiting else gated
+
+    def _put_instance(self, instance: Instance) -> list[Key]:
+        name = app_of(instance)
+        before = self._instances.get(instance.id)
+        self._instances[instance.id] = instance
+        keys: list[Key] = [AppKey(name), VIEW]
+        if before is None:
+            self._instances_of_app.setdefault(name, set()).add(instance.id)
+            self._instances_on_node.setdefault(instance.node, set()).add(instance.id)
+            app = self._apps.get(name)
+            spec = spec_of(app, instance.revision) if app is not None else None
+            held = _Held(
+                instance.node,
+                0,
+                spec.resources.memory if spec is not None else 0,
+                spec.resources.cpu if spec is not None else 0.0,
+            )
+            self._held_by_instance[instance.id] = held
+            self._take(held, 1)
+        if before is None or before.intent != instance.intent:
+            keys.append(DesiredKey(instance.node))
+        return keys
+
+    def _remove_instance(self, identifier: str) -> list[Key]:
+        instance = self._instances.pop(identifier, None)
+        if instance is None:
+            return []
+        name = app_of(instance)
+        _discard(self._instances_of_app, name, identifier)
+        _discard(self._instances_on_node, instance.node, identifier)
+        held = self._held_by_instance.pop(identifier)
+        self._take(held, -1)
+        # A fixed port may have become free: that is not in `held`.
+        return [
+            AppKey(name),
+            VIEW,
+            DesiredKey(instance.node),
+            *self._capacity_keys(held),
+            *self._unschedulable_keys(),
+        ]
+
+    # Nodes
+
+    def _put_node(self, node: NodeState) -> list[Key]:
+        before = self._nodes.get(node.name)
+        self._nodes[node.name] = node
+        if node.attempts_complete or not node.connected:
+            self._reported.pop(node.name, None)
+        keys: list[Key] = [NodeKey(node.name), VIEW]
+        if before is None or before.incarnation != node.incarnation or not before.connected:
+            keys.append(DesiredKey(node.name))
+        here = {
+            app_of(self._instances[each])
+            for each in self._instances_on_node.get(node.name, NOTHING)
+        }
+        keys += [AppKey(each) for each in sorted(here | self._unschedulable)]
+        return [*keys, QUEUE] if self._waiting else keys
+
+
+def _discard(index: dict[_K, set[_V]], key: _K, value: _V) -> None:
+    members = index.get(key)
+    if members is not None:
+        members.discard(value)
+        if not members:
+            del index[key]

@@ -1,0 +1,108 @@
+"""Blobs on disk, named by their SHA-256: `ab/abcdef…`, mode 0600.
+
+A blob appears under its name only when its bytes are complete, checked and on
+disk; whoever sees the file may read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from callmesh_wire.errors import DataLossError, InvalidArgumentError, NotFoundError
+
+CHUNK = 1024 * 1024
+MAX_SIZE = 5 * 1024**3
+
+
+class Blobs:
+    """A folder of blobs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, digest: str) -> Path:
+        """Where the blob is, or would be."""
+        return self._folder / digest[:2] / digest
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is here, whole."""
+        return self.path(digest).is_file()
+
+    async def receive(self, digest: str, size: int, chunks: AsyncIterator[bytes]) -> int:
+        """Store a blob; returns its size.
+
+        Raises `DataLossError` when the bytes are not what ``digest`` and
+        ``size`` say. The bytes of a blob that is here already are not kept.
+        """
+        if not 0 <= size <= MAX_SIZE:
+            raise InvalidArgumentError(f"`size` is {size}: must be between 0 and {MAX_SIZE}")
+        target = self.path(digest)
+        if target.is_file():
+            async for _ in chunks:
+                pass
+            return target.stat().st_size
+        partial = self._folder / f".{digest[:16]}.{secrets.token_hex(8)}.partial"
+        try:
+            await self._fill(partial, digest, size, chunks)
+            await asyncio.to_thread(_publish, partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return size
+
+    async def _fill(
+        self, partial: Path, digest: str, size: int, chunks: AsyncIterator[bytes]
+    ) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = hashlib.sha256()
+        received = 0
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            async for chunk in chunks:
+                received += len(chunk)
+                if received > size:
+                    break
+                await asyncio.to_thread(_append, file, found, chunk)
+            if received != size or found.hexdigest() != digest:
+                raise DataLossError(
+                    f"blob `{digest}` of {size} bytes came with {received} bytes and the digest "
+                    f"`{found.hexdigest()}`: send it again"
+                )
+            await asyncio.to_thread(_flush, file)
+
+    async def chunks(self, digest: str) -> AsyncIterator[bytes]:
+        """The blob's bytes in order, at most `CHUNK` each. Unknown: `NotFoundError`."""
+        try:
+            file = self.path(digest).open("rb")
+        except FileNotFoundError:
+            raise NotFoundError(
+                f"there is no blob `{digest}`: deploy again, so that it is uploaded"
+            ) from None
+        with file:
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
+                yield chunk
+
+
+def _append(file: object, found: object, chunk: bytes) -> None:
+    file.write(chunk)  # type: ignore[attr-defined]
+    found.update(chunk)  # type: ignore[attr-defined]
+
+
+def _flush(file: object) -> None:
+    file.flush()  # type: ignore[attr-defined]
+    os.fsync(file.fileno())  # type: ignore[attr-defined]
+
+
+def _publish(partial: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True, mode=0o700)
+    partial.replace(target)
+    for folder in (target.parent, target.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

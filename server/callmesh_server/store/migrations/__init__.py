@@ -1,0 +1,1 @@
+"""Alembic's scripts, run by `callmesh_server.store.database` at start."""

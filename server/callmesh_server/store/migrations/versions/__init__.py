@@ -1,0 +1,1 @@
+"""One module a revision, each leading from the one before to itself."""

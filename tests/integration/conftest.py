@@ -1,0 +1,24 @@
+"""Fixtures for tests on real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mesh import Mesh
+
+
+@pytest.fixture(scope="session")
+def shared_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """One mesh for every test that only deploys and calls. Names are unique per test."""
+    home = tmp_path_factory.mktemp("mesh")
+    with Mesh(state=home / "callmesh" / "default").running() as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    """A mesh of this test's own, for whoever kills something."""
+    with Mesh(state=tmp_path / "callmesh" / "default").running() as own:
+        yield own

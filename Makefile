@@ -25,7 +25,7 @@ gen: setup
 
 # The main job: a mesh, every example, one call of each pattern.
 demo: setup
-	@$(BIN)/python deploy/demo.py
+	@$(BIN)/python -m demo
 
 # A mesh of your own, in the foreground.
 up: setup

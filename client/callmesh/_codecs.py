@@ -14,9 +14,10 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any
 
+from callmeshpb.v1 import common_pb2
+
 from callmesh._plain import Mismatch, Plain, plain_of
 from callmesh._signature import text_of
-from callmeshpb.v1 import common_pb2
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -14,7 +14,7 @@ Restore = Callable[[Any], Any]
 _UNIONS = (typing.Union, types.UnionType)
 
 
-class Mismatch(TypeError):  # noqa: N818 - a finding; the caller names the object
+class Mismatch(TypeError):
     """The value is not of the declared type, or cannot be sent. ``str()`` says why."""
 
 

@@ -1,8 +1,9 @@
 """Python values ↔ wire values, by the signature of a task's function.
 
 `encode_inputs` and `decode_outputs` are the caller's side, `decode_inputs` and
-`encode_outputs` the worker's. A value over `INLINE_LIMIT` goes through the blob
-store, by reference.
+`encode_outputs` the worker's. What is over `INLINE_LIMIT` goes through the blob
+store, by reference: the worker's side sees to that here, the caller's side
+with `_blobs`, before and after.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from callmeshpb.v1 import common_pb2
+
 from callmesh import _codecs
 from callmesh._plain import Mismatch
 from callmesh._signature import ParameterHint, TaskSignature, signature_of
-from callmeshpb.v1 import common_pb2
 
 INLINE_LIMIT = 10 * 1024 * 1024
 
@@ -34,7 +36,7 @@ def encode_inputs(
     for name, value in given.items():
         hint = hints[name].hint if name in hints else Any
         try:
-            encoded[name] = encode_value(hint, value)
+            encoded[name] = _codecs.codec_of(hint).encode(value)
         except Mismatch as problem:
             mistakes.append(f"argument `{name}` {problem}")
     _raise_mistakes(signature.name, mistakes)
@@ -71,18 +73,24 @@ def encode_outputs(
     """
     signature = signature_of(function)
     declared = signature.result
+    is_tuple = declared.members is not None or (declared.undeclared and type(result) is tuple)
     try:
-        if declared.members is not None:
-            return _encode_members(declared.members, result), True
-        if declared.undeclared and type(result) is tuple:
-            return _encode_members((Any,) * len(result), result), True
-        return [encode_value(declared.hint, result)], False
+        if is_tuple:
+            hints = declared.members or (Any,) * len(result)  # type: ignore[arg-type]
+            encoded = _encode_members(hints, result)
+        else:
+            encoded = [_codecs.codec_of(declared.hint).encode(result)]
     except Mismatch as problem:
         from callmesh.errors import RuntimeDataValidationError
 
         raise RuntimeDataValidationError(
             f"the result of task `{signature.name}` {problem}"
         ) from problem
+    if sum(value.ByteSize() for value in encoded) > INLINE_LIMIT:
+        from callmesh import _blobs
+
+        encoded = _blobs.offload_here(encoded)
+    return encoded, is_tuple
 
 
 def decode_outputs(
@@ -108,11 +116,6 @@ def decode_outputs(
     return declared.named(*members) if declared and declared.named else tuple(members)
 
 
-def encode_value(hint: Any, value: object) -> common_pb2.Value:
-    """One value of a hint. Raises `Mismatch`."""
-    return offloaded(_codecs.codec_of(hint).encode(value))
-
-
 def encode_untyped(value: object) -> common_pb2.Value:
     """A value for a task whose hints are not known here.
 
@@ -127,17 +130,6 @@ def encode_untyped(value: object) -> common_pb2.Value:
         return common_pb2.Value(json=pydantic_core.to_json(value, bytes_mode="base64"))
     except (pydantic_core.PydanticSerializationError, ValueError):
         return _codecs.pickled(value)
-
-
-def offloaded(value: common_pb2.Value) -> common_pb2.Value:
-    """The value itself, or a reference to it in the blob store where it is large."""
-    kind = value.WhichOneof("kind")
-    data = value.json if kind == "json" else value.pickle
-    if kind is None or len(data) <= INLINE_LIMIT:
-        return value
-    from callmesh import _blobs
-
-    return common_pb2.Value(ref=_blobs.store(data, media=kind))
 
 
 def load_json(value: common_pb2.Value) -> Any:
@@ -185,7 +177,7 @@ def _encode_members(hints: Sequence[Any], result: object) -> list[common_pb2.Val
     values = []
     for index, (hint, value) in enumerate(zip(hints, result, strict=True)):
         try:
-            values.append(encode_value(hint, value))
+            values.append(_codecs.codec_of(hint).encode(value))
         except Mismatch as problem:
             raise Mismatch(f"at [{index}] {problem}") from problem
     return values

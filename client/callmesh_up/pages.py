@@ -39,7 +39,7 @@ def _listen(layout: Layout) -> socket.socket:
     finally:
         os.umask(before)
     listener.listen(128)
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003
     return listener
 
 

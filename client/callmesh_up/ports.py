@@ -5,15 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from callmesh_up.record import Record
-
 
 class PortProblem(Exception):
     """A port that cannot be had. ``str()`` names the port and who holds it."""
 
 
 def choose(
-    asked: int, before: int | None, what: str, flag: str, holder: Callable[[int], str]
+    asked: int, before: int | None, what: str, flag: str, holder: Callable[[int], object]
 ) -> int:
     """The port to listen on, on loopback.
 
@@ -33,11 +31,6 @@ def choose(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def ingress_before(record: Record | None) -> int | None:
-    """The ingress port that the mesh had the last time."""
-    return record.ingress_port if record else None
 
 
 def _is_free(port: int) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from callmesh_up.layout import Layout
 
 
-class AlreadyRunning(Exception):  # noqa: N818 - a state, not a defect
+class AlreadyRunning(Exception):
     """Another `callmesh up` holds the state folder. ``str()`` names it."""
 
 

@@ -53,9 +53,7 @@ def assign(
         port = FIRST + (start + offset) % COUNT
         if port not in refused and port not in tombstones:
             return port
-    reusable = [
-        (each.deleted_at, port) for port, each in tombstones.items() if port not in refused
-    ]
+    reusable = [(each.deleted_at, port) for port, each in tombstones.items() if port not in refused]
     if not reusable:
         raise ExhaustedError(
             f"no mesh port between {FIRST} and {LAST} is left for app `{app.name}`: delete an app"

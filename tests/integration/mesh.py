@@ -133,9 +133,7 @@ class Mesh:
         """The one process of a kind: "up", "supervisor" or "envoy"."""
         words = {"up": "callmesh_up", "supervisor": "callmesh_agent.supervisor", "envoy": "envoy"}
         found = [
-            p
-            for p in self.processes()
-            if any(words[kind] in word for word in p.cmdline()[:4])
+            p for p in self.processes() if any(words[kind] in word for word in p.cmdline()[:4])
         ]
         assert len(found) == 1, (kind, [p.cmdline() for p in self.processes()])
         return found[0]

@@ -116,9 +116,7 @@ def test_an_apps_endpoints_are_resolved_and_watched(
     ("service", "name"),
     [(REGISTRY, "ListServices"), ("grpc.health.v1.Health", "Check")],
 )
-def test_without_the_token_nothing_answers(
-    channel: grpc.Channel, service: str, name: str
-) -> None:
+def test_without_the_token_nothing_answers(channel: grpc.Channel, service: str, name: str) -> None:
     for metadata in ((), (("authorization", "Bearer wrong"),)):
         with pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary(f"/{service}/{name}")(b"", timeout=10, metadata=metadata)

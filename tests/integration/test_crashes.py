@@ -44,9 +44,7 @@ def every_run_has_its_result(mesh: Mesh, submitting: subprocess.Popen[str]) -> i
         submitting.kill()
     assert submitting.returncode == 0, err + mesh.log()
     told = json.loads(out)
-    assert [(r["phase"], r["output"]) for r in told] == [
-        ("succeeded", r["x"] ** 2) for r in told
-    ]
+    assert [(r["phase"], r["output"]) for r in told] == [("succeeded", r["x"] ** 2) for r in told]
     assert len({r["name"] for r in told}) == len(told)
     for run in told[:: max(1, len(told) // 5)]:
         kept = mesh.json("get", "run", run["name"])
@@ -70,8 +68,10 @@ def test_killing_an_instance_loses_no_call(busy: Mesh) -> None:
         eventually(
             20,
             "both instances are ready again",
-            lambda: len(instance_pids(busy, "pair")) == 2
-            and set(instance_pids(busy, "pair").values()) != set(before.values()),
+            lambda: (
+                len(instance_pids(busy, "pair")) == 2
+                and set(instance_pids(busy, "pair").values()) != set(before.values())
+            ),
         )
         time.sleep(0.3)
     assert not load.misses + fresh.misses
@@ -136,9 +136,7 @@ def test_killing_server_and_agent_leaves_apps_calling_each_other(busy: Mesh) -> 
     assert len(alive) == 1
 
 
-def test_a_run_that_outlives_the_control_plane_is_executed_once(
-    busy: Mesh, tmp_path: Path
-) -> None:
+def test_a_run_that_outlives_the_control_plane_is_executed_once(busy: Mesh, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
     running = busy.spawn(
@@ -150,7 +148,7 @@ def test_a_run_that_outlives_the_control_plane_is_executed_once(
         eventually(10, "the attempt runs", lambda: (marks / "k").exists())
         busy.process("up").kill()
         busy.up()
-        out, err = running.communicate(timeout=60)
+        _, err = running.communicate(timeout=60)
     finally:
         running.kill()
     assert running.returncode == 0, err + busy.log()

@@ -25,9 +25,7 @@ def revision(folder: Path, name: str, version: str, behaviour: str = "good") -> 
 
 
 @pytest.mark.slow
-def test_a_new_revision_takes_over_without_a_failed_call(
-    shared_mesh: Mesh, tmp_path: Path
-) -> None:
+def test_a_new_revision_takes_over_without_a_failed_call(shared_mesh: Mesh, tmp_path: Path) -> None:
     shared_mesh.cli("deploy", revision(tmp_path, "rolling", "one"))
     endpoint = shared_mesh.json("get", "app", "rolling")["endpoint"]
     with (
@@ -47,9 +45,7 @@ def test_a_new_revision_takes_over_without_a_failed_call(
 
 
 @pytest.mark.slow
-def test_a_broken_revision_never_replaces_a_working_one(
-    shared_mesh: Mesh, tmp_path: Path
-) -> None:
+def test_a_broken_revision_never_replaces_a_working_one(shared_mesh: Mesh, tmp_path: Path) -> None:
     shared_mesh.cli("deploy", revision(tmp_path, "fragile", "one"))
     endpoint = shared_mesh.json("get", "app", "fragile")["endpoint"]
     with Load(endpoint) as load:
@@ -78,15 +74,13 @@ def test_the_same_deploy_twice_restarts_nothing(shared_mesh: Mesh, tmp_path: Pat
     assert after["revision"] == 1
 
 
-def test_authentication_that_is_not_enforced_yet_is_said(
-    shared_mesh: Mesh, tmp_path: Path
-) -> None:
+def test_authentication_that_is_not_enforced_yet_is_said(shared_mesh: Mesh, tmp_path: Path) -> None:
     done = shared_mesh.cli("deploy", revision(tmp_path, "guarded", "one"))
     assert "requires_auth" in done.stderr
     assert "requires_auth" in shared_mesh.cli("describe", "app", "guarded").stdout
 
 
-CHAIN = '''
+CHAIN = """
 import time, os, urllib.request
 import callmesh as flyte
 from callmesh.app.extras import FastAPIAppEnvironment
@@ -104,7 +98,7 @@ def make(name, *needs):
 bottom = make("order-bottom")
 middle = make("order-middle", bottom)
 top = make("order-top", middle)
-'''
+"""
 
 
 def test_dependencies_are_ready_before_their_dependents_start(
@@ -114,8 +108,9 @@ def test_dependencies_are_ready_before_their_dependents_start(
     file.write_text(CHAIN)
     shared_mesh.cli("deploy", str(file), "top")
     started = [
-        httpx.get(shared_mesh.json("get", "app", f"order-{name}")["endpoint"], trust_env=False)
-        .json()
+        httpx.get(
+            shared_mesh.json("get", "app", f"order-{name}")["endpoint"], trust_env=False
+        ).json()
         for name in ("bottom", "middle", "top")
     ]
     assert started == sorted(started)
@@ -132,7 +127,8 @@ def test_a_cycle_is_named(shared_mesh: Mesh, tmp_path: Path) -> None:
 def test_a_dependent_waits_and_says_for_whom(shared_mesh: Mesh, tmp_path: Path) -> None:
     file = tmp_path / "waits.py"
     text = CHAIN.replace("order-", "wait-").replace(
-        "def make", "if os.environ.get('CALLMESH_APP') == 'wait-bottom':\n    raise OSError('no')\n\ndef make"
+        "def make",
+        "if os.environ.get('CALLMESH_APP') == 'wait-bottom':\n    raise OSError('no')\n\ndef make",
     )
     file.write_text(text)
     done = shared_mesh.cli("deploy", str(file), "top", check=False)

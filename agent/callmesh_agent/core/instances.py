@@ -13,6 +13,10 @@ import hashlib
 import signal
 from dataclasses import replace
 
+from callmesh_wire.backoff import Backoff
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import node_pb2, scheduler_pb2, supervisor_pb2
+
 from callmesh_agent.core import bundles, events, zygotes
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
@@ -27,9 +31,6 @@ from callmesh_agent.core.instructions import (
 )
 from callmesh_agent.core.reports import describe_exit
 from callmesh_agent.core.state import Instance, Phase
-from callmesh_wire.backoff import Backoff
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import node_pb2, scheduler_pb2, supervisor_pb2
 
 CRASH_BACKOFF = Backoff(base=0.5, factor=2.0, cap=60.0)
 PREFIX = "app/"
@@ -104,6 +105,10 @@ def _wants_run(instance: Instance) -> bool:
         and not instance.unwanted
         and instance.desired.instance.intent == scheduler_pb2.INSTANCE_INTENT_RUN
     )
+
+
+def _is_ending(instance: Instance) -> bool:
+    return instance.desired is not None and not _wants_run(instance)
 
 
 def _is_kept(instance: Instance) -> bool:
@@ -301,7 +306,7 @@ def exited(draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, .
     if was_wanted_gone and _wants_run(instance):
         _become(draft, ended, Phase.PENDING)
         advance(draft, instance.id)
-    elif was_wanted_gone or (instance.desired is not None and not _wants_run(instance)):
+    elif was_wanted_gone or instance.unwanted or _is_ending(instance):
         _stopped(draft, replace(ended, log_tail=()))
     else:
         _crashed(draft, ended)
@@ -351,7 +356,6 @@ def ready(draft: Draft, event: events.InstanceReady) -> None:
         exposed=event.exposed,
         ready_since=since,
         failures=0,
-        last_exit="",
         log_tail=(),
     )
     message = "listens beyond this machine by its own choice" if event.exposed else ""
@@ -382,9 +386,7 @@ def rotation_left(draft: Draft, event: events.RotationLeft) -> None:
     """No new call reaches it; those in flight may end."""
     instance = _current(draft, event.instance_id, event.generation)
     if instance is not None and instance.phase is Phase.LEAVING:
-        _become(
-            draft, instance, Phase.EMPTYING, message="its last calls may end", keep_wake=True
-        )
+        _become(draft, instance, Phase.EMPTYING, message="its last calls may end", keep_wake=True)
         draft.do(AwaitDrained(instance.id, instance.generation, instance.port))
 
 

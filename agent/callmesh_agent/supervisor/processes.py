@@ -15,15 +15,9 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from callmesh_agent.supervisor import adoption, listeners, logfiles, proc, spawn
-from callmesh_agent.supervisor.locks import Locks
-from callmesh_agent.supervisor.records import Records
-from callmesh_agent.supervisor.zygotes import Zygote
-from callmesh_wire.backoff import Backoff
 from callmesh_wire.errors import (
     AlreadyExistsError,
     CallmeshError,
@@ -33,9 +27,12 @@ from callmesh_wire.errors import (
 )
 from callmeshpb.v1 import supervisor_pb2
 
-RESTART = Backoff(base=0.1, factor=2.0, cap=5.0)
-# A process that lived this long has no earlier deaths.
-HEALTHY_SECONDS = 60.0
+from callmesh_agent.supervisor import adoption, listeners, logfiles, proc, spawn
+from callmesh_agent.supervisor.locks import Locks
+from callmesh_agent.supervisor.records import Records
+from callmesh_agent.supervisor.tracked import Tracked, new_record, spelled
+from callmesh_agent.supervisor.zygotes import Zygote
+
 # How long a killed process may take to be gone.
 DYING_SECONDS = 2.0
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL})
@@ -55,30 +52,6 @@ class Listener(Protocol):
 
     def zygote(self, state: supervisor_pb2.ZygoteState) -> None:
         """A zygote has finished its imports."""
-
-
-@dataclass(slots=True, eq=False)
-class Tracked:
-    """One process, running or ended and not yet forgotten."""
-
-    record: supervisor_pb2.ProcessRecord
-    pidfd: int = -1
-    # Kept, with its environment, only for what is restarted.
-    request: supervisor_pb2.StartProcess | None = None
-    zygote: Zygote | None = None
-    # Somebody asked for its end: it is not restarted.
-    is_stopping: bool = False
-    deaths: int = 0
-    born: float = 0.0
-    kill_timer: asyncio.TimerHandle | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    # Nothing of it is left and nothing will be started again.
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def process(self) -> supervisor_pb2.Process:
-        """What is told of it."""
-        return self.record.process
 
 
 class Processes:
@@ -111,7 +84,6 @@ class Processes:
         found = adoption.find(self._records, self._locks)
         for ended in found.ended:
             tracked = Tracked(ended)
-            tracked.ended.set()
             tracked.over.set()
             self._table[ended.process.process_id] = tracked
         for living in found.living:
@@ -135,19 +107,10 @@ class Processes:
         if tracked is None or tracked.over.is_set():
             raise NotFoundError(f"`{request.process_id}` is not running")
         if request.signal in ENDING:
-            tracked.is_stopping = True
-        self._send(tracked, request.signal, to_group=request.group)
+            tracked.stopping.set()
+        tracked.send(request.signal, to_group=request.group)
         if request.kill_after > 0:
-            self.kill_later(tracked, request.kill_after)
-
-    def kill_later(self, tracked: Tracked, seconds: float) -> None:
-        """KILL its group if it lives after so many seconds."""
-        if tracked.kill_timer is not None:
-            tracked.kill_timer.cancel()
-        loop = asyncio.get_running_loop()
-        tracked.kill_timer = loop.call_later(
-            seconds, lambda: self._send(tracked, signal.SIGKILL, to_group=True)
-        )
+            tracked.kill_later(request.kill_after)
 
     def forget(self, process_id: str) -> None:
         """Forget an end that was told. What is not known is forgotten already."""
@@ -182,8 +145,9 @@ class Processes:
     def cut_logs(self) -> None:
         """Shorten the log files that have grown too long."""
         for tracked in self._table.values():
-            if logfiles.cut(Path(tracked.process.log_path)):
+            if logfiles.cut(Path(tracked.process.log_path or os.devnull)):
                 tracked.process.log_start = 0
+                self._records.write(tracked.record)
 
     def clear(self) -> None:
         """Remove records and locks, when everything has ended."""
@@ -194,7 +158,9 @@ class Processes:
         process_id = request.process_id
         self._locks.path(process_id)  # raises for what is no id
         if self.is_closing:
-            raise FailedPreconditionError(f"`{process_id}` is not started: the supervisor is ending")
+            raise FailedPreconditionError(
+                f"`{process_id}` is not started: the supervisor is ending"
+            )
         known = self._table.get(process_id)
         if process_id in self._starting or (known is not None and not known.over.is_set()):
             pid = known.process.pid if known is not None else 0
@@ -203,7 +169,7 @@ class Processes:
             raise InvalidArgumentError(f"`{process_id}` needs `argv` or `zygote`")
         if request.restart and (request.zygote or request.listen or request.pick_port):
             raise InvalidArgumentError(
-                f"`{process_id}`: `restart` is for a command without `zygote`, `listen`, `pick_port`"
+                f"`{process_id}`: `restart` is for a command without `zygote` and without a port"
             )
 
     async def _start(self, request: supervisor_pb2.StartProcess) -> Tracked:
@@ -212,7 +178,7 @@ class Processes:
         try:
             with ExitStack() as held:
                 given, ours = self._inheritance(request, held)
-                record = _new_record(request, given)
+                record = new_record(request, given)
                 self._records.write(record)
                 pid = await self._make(request, given)
                 record.process.pid = pid
@@ -261,12 +227,10 @@ class Processes:
             return given, None
         ours, given.control = socket.socketpair()
         held.callback(given.control.close)
-        ours.setblocking(False)
+        ours.setblocking(False)  # noqa: FBT003
         return given, ours
 
-    async def _make(
-        self, request: supervisor_pb2.StartProcess, given: spawn.Inheritance
-    ) -> int:
+    async def _make(self, request: supervisor_pb2.StartProcess, given: spawn.Inheritance) -> int:
         if not request.zygote:
             return spawn.spawn(request, given, self._umask)
         parent = self._table.get(request.zygote)
@@ -274,9 +238,7 @@ class Processes:
             raise FailedPreconditionError(
                 f"`{request.process_id}` is not started: zygote `{request.zygote}` is not running"
             )
-        return await parent.zygote.fork(
-            spawn.start_of_fork(request, given), given.descriptors()
-        )
+        return await parent.zygote.fork(spawn.start_of_fork(request, given), given.descriptors())
 
     def _track(self, tracked: Tracked) -> None:
         pid = tracked.process.pid
@@ -304,8 +266,7 @@ class Processes:
         status = proc.reap(tracked.pidfd)
         os.close(tracked.pidfd)
         tracked.pidfd = -1
-        if tracked.kill_timer is not None:
-            tracked.kill_timer.cancel()
+        tracked.cancel_kill()
         self._after_end(tracked, status)
 
     def _after_end(self, tracked: Tracked, status: int | None) -> None:
@@ -336,79 +297,48 @@ class Processes:
         process.ended_at.GetCurrentTime()
         if status is not None:
             process.exit_status = status
-        tracked.ended.set()
         restarts = self._may_restart(tracked)
         if not restarts:
             tracked.over.set()
         self._records.write(tracked.record, flush=True)
-        log.info("%s (pid %d) ended: %s", process.process_id, process.pid, _spelled(status))
+        log.info("%s (pid %d) ended: %s", process.process_id, process.pid, spelled(status))
         self._listener.exited(process)
         if restarts:
             self._group.create_task(self._restart(tracked))
 
     def _may_restart(self, tracked: Tracked) -> bool:
-        return tracked.request is not None and not tracked.is_stopping and not self.is_closing
+        return tracked.request is not None and not tracked.stopping.is_set() and not self.is_closing
 
     async def _restart(self, dead: Tracked) -> None:
         request = dead.request
-        deaths = 0 if time.monotonic() - dead.born >= HEALTHY_SECONDS else dead.deaths
         while request is not None:
-            if deaths:
-                await asyncio.sleep(RESTART.delay(deaths - 1))
+            await _wait(dead.stopping, dead.delay(time.monotonic()))
             if not self._may_restart(dead):
                 dead.over.set()
                 return
-            deaths += 1
             try:
                 tracked = await self._start(request)
             except (CallmeshError, OSError) as problem:
                 log.warning("%s is not restarted: %s", request.process_id, problem)
                 self._table[request.process_id] = dead
                 continue
-            tracked.deaths = deaths
+            tracked.deaths = dead.deaths
             tracked.process.restarts = dead.process.restarts + 1
             self._records.write(tracked.record)
             self._listener.restarted(tracked.process)
             return
 
-    def _send(self, tracked: Tracked, number: int, *, to_group: bool) -> None:
-        if tracked.pidfd < 0:
-            return
-        try:
-            if to_group:
-                os.killpg(tracked.process.pid, number)
-            else:
-                signal.pidfd_send_signal(tracked.pidfd, number)
-        except ProcessLookupError:
-            return  # it ends at this moment: its pidfd says so
 
-
-def _new_record(
-    request: supervisor_pb2.StartProcess, given: spawn.Inheritance
-) -> supervisor_pb2.ProcessRecord:
-    process = supervisor_pb2.Process(
-        process_id=request.process_id,
-        spec_hash=request.spec_hash,
-        port=given.port,
-        log_path=request.log_path,
-        labels=request.labels,
-        running=True,
-        log_start=os.fstat(given.log).st_size,
-    )
-    process.started_at.GetCurrentTime()
-    return supervisor_pb2.ProcessRecord(
-        process=process,
-        argv=request.argv,
-        directory=request.directory,
-        restart=request.restart,
-        is_zygote=request.is_zygote,
-    )
-
-
-def _spelled(status: int | None) -> str:
-    if status is None:
-        return "status unknown"
-    return f"exit code {status}" if status >= 0 else f"signal {-status}"
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event came within so many seconds."""
+    if seconds <= 0 or event.is_set():
+        return event.is_set()
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _wait_readable(descriptor: int, seconds: float) -> None:
@@ -416,9 +346,7 @@ async def _wait_readable(descriptor: int, seconds: float) -> None:
     readable = asyncio.Event()
     loop.add_reader(descriptor, readable.set)
     try:
-        async with asyncio.timeout(seconds):
-            await readable.wait()
-    except TimeoutError:
-        log.warning("a killed process is still there after %.0f s", seconds)
+        if not await _wait(readable, seconds):
+            log.warning("a killed process is still there after %.0f s", seconds)
     finally:
         loop.remove_reader(descriptor)

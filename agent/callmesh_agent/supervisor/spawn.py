@@ -7,7 +7,6 @@ socket, and a log file as stdout and stderr; nothing else of the supervisor's.
 from __future__ import annotations
 
 import base64
-import os
 import socket
 import subprocess
 from dataclasses import dataclass

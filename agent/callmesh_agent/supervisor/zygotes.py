@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Mapping
 
@@ -33,7 +34,7 @@ class Zygote:
         self._on_state = on_state
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
-        self._gone = False
+        self._closed = asyncio.Event()
         self._last_id = 0
         self._answer: asyncio.Future[supervisor_pb2.ZygoteForked] | None = None
 
@@ -48,7 +49,7 @@ class Zygote:
         finally:
             writer.close()
             self._control.close()
-            self._gone = True
+            self._closed.set()
             self._settled.set()
             if self._answer is not None and not self._answer.done():
                 self._answer.set_exception(self._ended())
@@ -83,15 +84,22 @@ class Zygote:
             )
         return forked.pid
 
+    async def wait_closed(self, seconds: float) -> None:
+        """Wait until everything that the zygote said is heard, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+
     def _hear(self, heard: supervisor_pb2.ZygoteMessage) -> None:
         if heard.HasField("state"):
             self.state = heard.state
             self.state.process_id = self.process_id
             self._settled.set()
             self._on_state(self.state)
-        elif self._answer is not None and heard.forked.id == self._last_id:
-            if not self._answer.done():
-                self._answer.set_result(heard.forked)
+            return
+        answer = self._answer
+        if answer is not None and not answer.done() and heard.forked.id == self._last_id:
+            answer.set_result(heard.forked)
 
     def _check(self) -> None:
         if self.state is not None and self.state.outcome != READY:
@@ -99,7 +107,7 @@ class Zygote:
             raise FailedPreconditionError(
                 f"zygote `{self.process_id}` gives no process: {why}: {self.state.message}"
             )
-        if self._gone:
+        if self._closed.is_set():
             raise self._ended()
 
     def _ended(self) -> UnavailableError:

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callmesh_server.core.world import AppKey, Key, NodeState
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, scheduler_pb2
+
+from callmesh_server.core.world import AppKey, Key, NodeState
 
 __all__ = [
     "Action",
@@ -99,7 +100,10 @@ class PutNode:
 
 @dataclass(frozen=True, slots=True)
 class NoteReported:
-    """The node has reported this attempt since it connected. Not stored."""
+    """The node has reported this attempt, or instance (`instance_mark`), in its session.
+
+    Not stored.
+    """
 
     node: str
     run: str
@@ -174,13 +178,4 @@ class MarkDirty:
 
 
 StateAction = PutApp | RemoveApp | PutInstance | RemoveInstance | PutRun | PutNode | NoteReported
-Action = (
-    StateAction
-    | SendPrepare
-    | SendGo
-    | SendStop
-    | SendAck
-    | CloseSession
-    | WakeAt
-    | MarkDirty
-)
+Action = StateAction | SendPrepare | SendGo | SendStop | SendAck | CloseSession | WakeAt | MarkDirty

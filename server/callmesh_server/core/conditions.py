@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from callmesh_server.core.times import stamp
 from callmeshpb.v1 import common_pb2
 from callmeshpb.v1.common_pb2 import Condition
 from callmeshpb.v1.scheduler_pb2 import App
+
+from callmesh_server.core.times import stamp
 
 READY = "Ready"
 PROGRESSING = "Progressing"
@@ -49,9 +50,7 @@ def find(app: App, kind: str) -> Condition | None:
 def holds(app: App, kind: str, reason: str) -> bool:
     """Whether the condition has this reason, observed for the app's newest revision."""
     found = find(app, kind)
-    return (
-        found is not None and found.reason == reason and found.observed_revision == app.revision
-    )
+    return found is not None and found.reason == reason and found.observed_revision == app.revision
 
 
 def is_true(app: App, kind: str) -> bool:

@@ -12,6 +12,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from callmesh_wire.names import AppName
+from callmeshpb.v1.registry_pb2 import Service
+from callmeshpb.v1.scheduler_pb2 import App, Instance, Run, Task
+
 from callmesh_server.core import actions as do
 from callmesh_server.core import attempts, conditions
 from callmesh_server.core.demands import demand_of
@@ -35,9 +39,6 @@ from callmesh_server.core.world import (
     app_of,
     task_key,
 )
-from callmesh_wire.names import AppName
-from callmeshpb.v1.registry_pb2 import Service
-from callmeshpb.v1.scheduler_pb2 import App, Instance, Run, Task
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -339,10 +340,11 @@ class Ledger:
     def _put_node(self, node: NodeState) -> list[Key]:
         before = self._nodes.get(node.name)
         self._nodes[node.name] = node
-        if node.attempts_complete or not node.connected:
+        anew = before is None or before.session != node.session
+        if anew or (node.instances_complete and node.attempts_complete):
             self._reported.pop(node.name, None)
         keys: list[Key] = [NodeKey(node.name), VIEW]
-        if before is None or before.incarnation != node.incarnation or not before.connected:
+        if anew:
             keys.append(DesiredKey(node.name))
         here = {
             app_of(self._instances[each])

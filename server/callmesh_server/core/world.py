@@ -44,7 +44,7 @@ class RunKey:
 
 @dataclass(frozen=True, slots=True)
 class QueueKey:
-    """A run that waits may fit now: ``queue.reconcile``."""
+    """A run that waits may fit now: ``runs.reconcile_queue``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,8 @@ class NodeState:
     record: scheduler_pb2.Node
     # A session is open.
     connected: bool = False
+    # Which of the node's sessions in this server's life it is, from 1.
+    session: int = 0
     # The agent's start that the session belongs to.
     incarnation: str = ""
     # The node counts as living until then. Any message of its session renews it.
@@ -175,8 +177,9 @@ class World:
     usage: Mapping[str, Usage] = field(default_factory=dict)
     # Of a known task: the demand of its runs without and with a parent.
     demands: Mapping[TaskKey, tuple[Demand, Demand]] = field(default_factory=dict)
-    # Attempts (run, epoch, counter) that a node has reported since it
-    # connected, kept until it has said attempts_complete.
+    # What a node has reported since its session began, until it has said that
+    # it is complete: attempts as (run, epoch, counter), instances as
+    # ``instances.instance_mark``.
     reported: Mapping[str, Set[tuple[str, int, int]]] = field(default_factory=dict)
 
     def instances_of(self, name: AppName) -> list[scheduler_pb2.Instance]:

@@ -1,0 +1,282 @@
+"""Attempts of runs: ordered, released, reported, acknowledged; and what ends them early.
+
+A worker's report is the truth about an attempt for as long as the worker
+lives; what it can no longer say is said here. An attempt's end is kept, and
+said again to every new session, until the store has it.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
+
+from callmesh_agent.core import pools, workers
+from callmesh_agent.core.draft import Draft
+from callmesh_agent.core.instructions import (
+    ForgetProcess,
+    ForgetSpooled,
+    ReportAttempt,
+    SendAck,
+    SendGo,
+    SendPrepare,
+    SignalProcess,
+)
+from callmesh_agent.core.reports import describe_exit, timestamp
+from callmesh_agent.core.state import Attempt, AttemptKey, Pool, Stage, Worker
+
+_ENDED = {
+    scheduler_pb2.ATTEMPT_PHASE_SUCCEEDED,
+    scheduler_pb2.ATTEMPT_PHASE_FAILED,
+    scheduler_pb2.ATTEMPT_PHASE_LOST,
+    scheduler_pb2.ATTEMPT_PHASE_ABORTED,
+    scheduler_pb2.ATTEMPT_PHASE_TIMED_OUT,
+}
+
+
+def key_of(run: str, fence: common_pb2.Fence) -> AttemptKey:
+    """An attempt's identity in any message about it."""
+    return AttemptKey(run, fence.epoch, fence.counter)
+
+
+def ordered(draft: Draft, order: node_pb2.AttemptOrder) -> None:
+    """Prepare an attempt. One that is known is only reported again."""
+    key = key_of(order.run, order.fence)
+    known = draft.attempts.get(key)
+    if known is not None:
+        if draft.session:
+            draft.do(ReportAttempt(known.report))
+        return
+    recipe = pools.recipe_of(order)
+    pool = pools.key_of(recipe)
+    if pool not in draft.pools:
+        draft.put_pool(Pool(key=pool, recipe=recipe))
+    report = node_pb2.AttemptReport(
+        run=order.run,
+        number=order.number,
+        fence=order.fence,
+        phase=scheduler_pb2.ATTEMPT_PHASE_DISPATCHED,
+    )
+    draft.put_attempt(Attempt(key=key, stage=Stage.WAITING, report=report, pool=pool, order=order))
+    pools.balance(draft, pool)
+
+
+def released(draft: Draft, go: node_pb2.AttemptGo) -> None:
+    """The run is committed: its worker may start, now or when there is one."""
+    attempt = draft.attempts.get(key_of(go.run, go.fence))
+    if attempt is None:
+        _unknown(draft, go.run, go.fence, scheduler_pb2.ATTEMPT_PHASE_LOST)
+        return
+    if attempt.released:
+        return
+    draft.put_attempt(replace(attempt, released=True))
+    if attempt.stage is Stage.PREPARED and not attempt.stopping:
+        draft.do(SendGo(attempt.worker, go))
+
+
+def stop_requested(draft: Draft, stop: node_pb2.AttemptStop) -> None:
+    """End the user's code: TERM, and KILL after the grace."""
+    attempt = draft.attempts.get(key_of(stop.run, stop.fence))
+    if attempt is None:
+        _unknown(draft, stop.run, stop.fence, scheduler_pb2.ATTEMPT_PHASE_ABORTED)
+        return
+    worker = draft.workers.get(attempt.worker)
+    if attempt.stage is Stage.ENDED:
+        draft.do(ReportAttempt(attempt.report))
+    elif worker is None:
+        pools.end_attempt(
+            draft, attempt, scheduler_pb2.ATTEMPT_PHASE_ABORTED, _aborted(stop.reason)
+        )
+    else:
+        grace = stop.grace.ToTimedelta().total_seconds() or draft.limits.kill
+        draft.put_attempt(replace(attempt, stopping=stop.reason or "stopped"))
+        draft.put_worker(replace(worker, retiring=True, wake_at=draft.now + grace + 2.0))
+        draft.do(
+            SignalProcess(workers.PREFIX + worker.id, signal.SIGTERM, kill_after=max(grace, 0.1))
+        )
+
+
+def acknowledged(draft: Draft, ack: node_pb2.AttemptAck) -> None:
+    """The store holds its end, or does not know the attempt: forget it."""
+    key = key_of(ack.run, ack.fence)
+    attempt = draft.attempts.pop(key, None)
+    draft.do(ForgetSpooled(key.run, key.epoch, key.counter))
+    if attempt is None:
+        return
+    worker = draft.workers.get(attempt.worker)
+    if worker is None:
+        pools.drop_if_unused(draft, attempt.pool)
+    elif worker.attempt == key:
+        workers.kill(draft, replace(worker, attempt=None))
+    elif worker.connected:
+        draft.do(SendAck(worker.id, ack))
+
+
+def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> None:
+    """A worker says how an attempt goes."""
+    key = key_of(report.run, report.fence)
+    attempt = draft.attempts.get(key)
+    if attempt is None or attempt.worker != worker_id or attempt.stage is Stage.ENDED:
+        if attempt is None:
+            draft.do(SendAck(worker_id, node_pb2.AttemptAck(run=report.run, fence=report.fence)))
+        return
+    ended = report.phase in _ENDED
+    draft.put_attempt(
+        replace(
+            attempt,
+            stage=Stage.ENDED if ended else Stage.RUNNING,
+            report=_as_stopped(attempt, report) if ended else report,
+        )
+    )
+    worker = draft.workers.get(worker_id)
+    if ended and worker is not None and worker.attempt == key:
+        workers.freed(draft, worker)
+        pool = draft.pools.get(worker.pool)
+        if pool is not None and pool.failures:
+            draft.put_pool(replace(pool, failures=0))
+        pools.balance(draft, worker.pool)
+        workers.trim_idle(draft)
+
+
+def _as_stopped(attempt: Attempt, report: node_pb2.AttemptReport) -> node_pb2.AttemptReport:
+    """What user code made of being stopped is no failure of its own."""
+    if not attempt.stopping or report.phase != scheduler_pb2.ATTEMPT_PHASE_FAILED:
+        return report
+    changed = node_pb2.AttemptReport()
+    changed.CopyFrom(report)
+    changed.phase = scheduler_pb2.ATTEMPT_PHASE_ABORTED
+    changed.error.CopyFrom(_aborted(attempt.stopping))
+    return changed
+
+
+def connected(draft: Draft, worker_id: str, report: node_pb2.AttemptReport | None) -> None:
+    """A worker's line is open: take over what it holds, give it what waits."""
+    worker = draft.workers.get(worker_id)
+    if worker is None:
+        return
+    here = replace(
+        worker,
+        started=True,
+        connected=True,
+        awaited=False,
+        idle_since=draft.now,
+        wake_at=worker.wake_at if worker.retiring else draft.now + draft.limits.worker_idle,
+    )
+    draft.put_worker(here)
+    if report is not None:
+        came_back_with(draft, here, report)
+    elif here.attempt is not None:
+        _tell_again(draft, here)
+    pools.balance(draft, worker.pool)
+
+
+def came_back_with(draft: Draft, worker: Worker, report: node_pb2.AttemptReport) -> None:
+    """An attempt that a worker says it has, perhaps from before this agent."""
+    key = key_of(report.run, report.fence)
+    if key not in draft.attempts:
+        ended = report.phase in _ENDED
+        stage = Stage.ENDED if ended else Stage.RUNNING
+        draft.put_attempt(
+            Attempt(key=key, stage=stage, report=report, worker=worker.id, released=True)
+        )
+        if not ended:
+            draft.put_worker(replace(worker, attempt=key, wake_at=None))
+        return
+    reported(draft, worker.id, report)
+    current = draft.workers[worker.id].attempt
+    if current is not None and current != key:
+        # What else it holds comes right behind; what it lost cannot be told from
+        # what it has begun. Its end says which.
+        workers.kill(draft, draft.workers[worker.id])
+
+
+def _tell_again(draft: Draft, worker: Worker) -> None:
+    """It holds no report, so it has not begun: what it was told went down with the line."""
+    assert worker.attempt is not None
+    attempt = draft.attempts[worker.attempt]
+    draft.put_worker(replace(worker, wake_at=None))
+    if attempt.stage is Stage.PREPARED and attempt.order is not None and not attempt.stopping:
+        draft.do(SendPrepare(worker.id, attempt.order))
+        if attempt.released:
+            draft.do(SendGo(worker.id, pools.go_of(attempt)))
+
+
+def disconnected(draft: Draft, worker_id: str) -> None:
+    """Its line broke: it has a moment to come back, or its process has ended."""
+    worker = draft.workers.get(worker_id)
+    if worker is None or not worker.connected:
+        return
+    back_by = draft.now + draft.limits.worker_return
+    draft.put_worker(
+        replace(worker, connected=False, wake_at=worker.wake_at if worker.retiring else back_by)
+    )
+
+
+def worker_gone(
+    draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, ...] = ()
+) -> None:
+    """A worker's process has ended: say what became of its attempt."""
+    worker_id = process.process_id.removeprefix(workers.PREFIX)
+    draft.do(ForgetProcess(process.process_id))
+    worker = draft.workers.get(worker_id)
+    if worker is None:
+        return
+    draft.remove_worker(worker_id)
+    status = process.exit_status if process.HasField("exit_status") else None
+    text = describe_exit(status)
+    attempt = draft.attempts.get(worker.attempt) if worker.attempt is not None else None
+    if attempt is not None and attempt.stage is not Stage.ENDED:
+        _ended_by_exit(draft, attempt, text)
+    elif worker.attempt is None and worker.runs == 0 and not worker.retiring:
+        last = f": {log_tail[-1]}" if log_tail else ""
+        message = f"worker `{worker_id}` ended with {text} before it took work{last}"
+        pools.failed(draft, worker.pool, message)
+    pools.balance(draft, worker.pool)
+    pools.drop_if_unused(draft, worker.pool)
+
+
+def _ended_by_exit(draft: Draft, attempt: Attempt, text: str) -> None:
+    if attempt.stopping:
+        pools.end_attempt(
+            draft, attempt, scheduler_pb2.ATTEMPT_PHASE_ABORTED, _aborted(attempt.stopping)
+        )
+        return
+    failure = common_pb2.Failure(
+        type="WorkerLost",
+        message=f"its worker `{attempt.worker}` ended with {text}",
+        kind=common_pb2.FAILURE_KIND_SYSTEM,
+    )
+    pools.end_attempt(draft, attempt, scheduler_pb2.ATTEMPT_PHASE_LOST, failure)
+
+
+def spooled(draft: Draft, reports: tuple[node_pb2.AttemptReport, ...]) -> None:
+    """Results that were written to disk while there was no agent."""
+    for report in reports:
+        key = key_of(report.run, report.fence)
+        if key not in draft.attempts:
+            draft.put_attempt(
+                Attempt(key=key, stage=Stage.ENDED, report=report, worker=report.worker)
+            )
+
+
+def _aborted(reason: str) -> common_pb2.Failure:
+    return common_pb2.Failure(
+        type="Aborted", message=reason or "stopped", kind=common_pb2.FAILURE_KIND_USER
+    )
+
+
+def _unknown(
+    draft: Draft, run: str, fence: common_pb2.Fence, phase: scheduler_pb2.AttemptPhase
+) -> None:
+    report = node_pb2.AttemptReport(
+        run=run, fence=fence, phase=phase, ended_at=timestamp(draft.now)
+    )
+    report.error.CopyFrom(
+        common_pb2.Failure(
+            type="WorkerLost",
+            message="its node does not know it",
+            kind=common_pb2.FAILURE_KIND_SYSTEM,
+        )
+    )
+    draft.do(ReportAttempt(report))

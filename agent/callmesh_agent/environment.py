@@ -1,0 +1,156 @@
+"""The variables that a workload is started with, and how its command is written.
+
+Pure but for `place_secrets`. What a person set for their own use of callmesh is
+not handed down; what they set for their programs is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.core.state import Recipe
+from callmesh_agent.xds.ads import client_bootstrap
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import node_pb2, scheduler_pb2
+
+_NOT_INHERITED = re.compile(r"CALLMESH_|GRPC_XDS_|PORT\Z|UVICORN_|PYTHONDONTWRITEBYTECODE\Z")
+_LOOPBACK = "localhost,127.0.0.1,::1"
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})(.*)\Z", re.DOTALL)
+# What makes a line more than one simple command, which `exec` can replace the shell with.
+_COMPOUND = re.compile(r"[;&|()<>\n`{}]|\A\s*(?:\w+=|(?:cd|export|set|source|ulimit|umask|\.)\s)")
+
+
+def of_node(settings: AgentSettings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What every workload of this node has."""
+    variables = {k: v for k, v in inherited.items() if not _NOT_INHERITED.match(k)}
+    folder = str(Path(settings.python).parent)
+    path = variables.get("PATH", os.defpath)
+    for name in ("NO_PROXY", "no_proxy"):
+        # A call into the mesh is never for a proxy.
+        already = variables.get(name, "")
+        variables[name] = f"{already},{_LOOPBACK}" if already else _LOOPBACK
+    return variables | {
+        "PATH": path if path.split(os.pathsep)[0] == folder else f"{folder}{os.pathsep}{path}",
+        "PYTHONUNBUFFERED": "1",
+        "CALLMESH_WORKLOAD_SOCKET": str(settings.workload_socket),
+        "CALLMESH_ENDPOINTS_FILE": str(settings.endpoints_file),
+        "CALLMESH_NODE": settings.node,
+        "CALLMESH_SPOOL": str(settings.spool_dir),
+        "GRPC_XDS_BOOTSTRAP_CONFIG": client_bootstrap(
+            str(settings.ads_socket), settings.node, settings.zone
+        ),
+    }
+
+
+def of_instance(
+    base: Mapping[str, str],
+    desired: node_pb2.DesiredInstance,
+    parameters: Mapping[str, str],
+    secrets_dir: Path,
+) -> dict[str, str]:
+    """An app instance's variables; ``parameters`` are values by name. PORT is added later."""
+    instance, spec = desired.instance, desired.spec
+    exported = {
+        each.env_var: parameters[each.name] for each in spec.parameters if each.env_var
+    }
+    return {
+        **base,
+        **spec.image.env_vars,
+        **spec.env_vars,
+        **exported,
+        **desired.secret_env,
+        "CALLMESH_PROJECT": instance.project,
+        "CALLMESH_DOMAIN": instance.domain,
+        "CALLMESH_APP": instance.app,
+        "CALLMESH_REVISION": str(instance.revision),
+        "CALLMESH_INSTANCE_ID": instance.id,
+        "CALLMESH_PARAMETERS": json.dumps(dict(parameters)),
+        **_secrets_folder(desired.secret_files, secrets_dir),
+    }
+
+
+def of_pool(base: Mapping[str, str], recipe: Recipe, secrets_dir: Path) -> dict[str, str]:
+    """What the workers of a pool and its zygote have."""
+    return {
+        **base,
+        **recipe.env_vars,
+        **recipe.secret_env,
+        "CALLMESH_PROJECT": recipe.project,
+        "CALLMESH_DOMAIN": recipe.domain,
+        **_secrets_folder(recipe.secret_files, secrets_dir),
+    }
+
+
+def _secrets_folder(files: Mapping[str, bytes], folder: Path) -> dict[str, str]:
+    return {"CALLMESH_SECRETS_DIR": str(folder)} if files else {}
+
+
+def endpoint_parameters(
+    spec: scheduler_pb2.AppSpec, endpoints: Mapping[str, str]
+) -> dict[str, str]:
+    """The parameters that need no file: texts, and the endpoints of other apps."""
+    values = {}
+    for each in spec.parameters:
+        match each.WhichOneof("value"):
+            case "app_endpoint":
+                name = AppName(spec.project, spec.domain, each.app_endpoint).mesh_name
+                values[each.name] = endpoints[name]
+            case "text" | None:
+                values[each.name] = each.text
+    return values
+
+
+def command_line(spec: scheduler_pb2.AppSpec) -> list[str]:
+    """The program of a command app.
+
+    `command` (and `args` behind it) is taken word by word; a word that begins
+    with `$NAME` has that variable's value there, and a name that is not set
+    ends the start with an error. `args` alone are one line for the shell.
+    """
+    if spec.command:
+        words = [*spec.command, *spec.args]
+        if not any(_VARIABLE.match(word) for word in words):
+            return words
+        return ["/bin/sh", "-c", "exec " + " ".join(map(_shell_word, words))]
+    line = " ".join(spec.args)
+    return ["/bin/sh", "-c", line if _COMPOUND.search(line) else f"exec {line}"]
+
+
+def _shell_word(word: str) -> str:
+    found = _VARIABLE.match(word)
+    if found is None:
+        return shlex.quote(word)
+    name = found[1] or found[2]
+    rest = shlex.quote(found[3]) if found[3] else ""
+    return f'"${{{name}?is used in the command and is not set}}"{rest}'
+
+
+def hard_coded_port(spec: scheduler_pb2.AppSpec) -> int:
+    """The declared port, if the command names it as a word of its own; 0 otherwise."""
+    words = re.findall(r"\d+", " ".join([*spec.command, *spec.args]))
+    return spec.port if spec.port and str(spec.port) in words else 0
+
+
+def place_secrets(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write secret files, each readable by this user alone, under their last name."""
+    remove_secrets(folder)
+    if not files:
+        return
+    folder.mkdir(mode=0o700, parents=True)
+    for path, content in files.items():
+        target = folder / Path(path).name
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+            file.write(content)
+
+
+def remove_secrets(folder: Path) -> None:
+    """Remove what `place_secrets` wrote, if anything."""
+    shutil.rmtree(folder, ignore_errors=True)

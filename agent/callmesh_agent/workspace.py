@@ -1,0 +1,147 @@
+"""Code on disk: bundles, fetched once and unpacked where every process shares them.
+
+A bundle's folder is named by its digest and appears whole or not at all. A
+lock file keeps two agents from unpacking the same one twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from callmesh_wire.errors import DataLossError, ExhaustedError, FailedPreconditionError
+from callmeshpb.v1 import common_pb2
+
+# Of one bundle, unpacked.
+MAX_BYTES = 2 * 1024**3
+MAX_FILES = 100_000
+# Bundles that nothing uses are kept for so long.
+KEEP_SECONDS = 7 * 24 * 3600.0
+
+
+class Blobs(Protocol):
+    """Where bytes come from."""
+
+    async def fetch_blob(self, digest: str, target: Path) -> None:
+        """Write a blob to ``target``, whole and checked. Raises `CallmeshError`."""
+        ...
+
+
+class Workspace:
+    """The bundles folder of one node."""
+
+    def __init__(self, folder: Path, blobs: Blobs) -> None:
+        self._folder = folder
+        self._blobs = blobs
+
+    def directory(self, code: common_pb2.Code) -> str:
+        """Where unpacked code is; "" for none."""
+        return str(self._folder / code.bundle) if code.bundle else ""
+
+    async def unpack(self, digest: str) -> None:
+        """Have a bundle on disk. Raises `CallmeshError` or OSError."""
+        target = self._folder / digest
+        if target.is_dir():
+            os.utime(target)
+            return
+        with self._draft(digest) as draft:
+            archive = draft / "archive"
+            await self._blobs.fetch_blob(digest, archive)
+            await asyncio.to_thread(_unpack, archive, draft / "code", digest)
+            archive.unlink()
+            with _locked(self._folder / f".{digest}.lock"):
+                if not target.is_dir():
+                    (draft / "code").rename(target)
+
+    async def place(self, ref: common_pb2.BlobRef, name: str, mount: str, folder: Path) -> str:
+        """Put a parameter's file or folder where the app finds it; that path.
+
+        ``mount`` names the place; empty: under ``folder``. A mount that ends in
+        `/`, or is a folder already, keeps the file's name.
+        """
+        target = Path(mount) if mount else folder / name
+        if mount and ref.media != "bundle" and (mount.endswith("/") or target.is_dir()):
+            target = target / name
+        with self._draft(ref.digest) as draft:
+            archive = draft / "archive"
+            await self._blobs.fetch_blob(ref.digest, archive)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if ref.media == "bundle":
+                    await asyncio.to_thread(_unpack, archive, target, ref.digest)
+                else:
+                    await asyncio.to_thread(shutil.copyfile, archive, target)
+            except OSError as problem:
+                raise FailedPreconditionError(
+                    f"parameter `{name}` cannot be put at `{target}`: {problem.strerror}; "
+                    "choose a `mount` that this user may write"
+                ) from None
+        return str(target)
+
+    def prune(self, in_use: Collection[str], now: float | None = None) -> list[str]:
+        """Remove bundles that were not used for a week; their digests."""
+        now = time.time() if now is None else now
+        removed = []
+        for folder in self._folder.iterdir():
+            is_old = now - folder.stat().st_mtime > KEEP_SECONDS
+            if is_old and folder.name not in in_use:
+                if folder.is_dir():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    removed.append(folder.name)
+                else:
+                    folder.unlink(missing_ok=True)
+        return removed
+
+    @contextlib.contextmanager
+    def _draft(self, digest: str) -> Iterator[Path]:
+        if not digest.isalnum():
+            raise DataLossError(f"`{digest}` is not a digest")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}.", dir=self._folder))
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _unpack(archive: Path, target: Path, digest: str) -> None:
+    """Unpack a gzipped tar with nothing outside ``target``: no absolute paths, no devices."""
+    if not hasattr(tarfile, "data_filter"):
+        raise FailedPreconditionError(
+            "this Python cannot unpack code safely: install Python 3.11.4 or newer"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            members = []
+            size = 0
+            for member in tar:
+                size += member.size
+                members.append(member)
+                if size > MAX_BYTES or len(members) > MAX_FILES:
+                    raise ExhaustedError(
+                        f"bundle `{digest[:12]}` is over {MAX_BYTES >> 30} GiB or "
+                        f"{MAX_FILES} files unpacked: leave data out of the code"
+                    )
+            tar.extractall(target, members, filter="data")
+    except (tarfile.TarError, EOFError) as problem:
+        raise DataLossError(f"bundle `{digest[:12]}` cannot be unpacked: {problem}") from None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

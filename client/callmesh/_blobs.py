@@ -1,0 +1,110 @@
+"""Large values and bundles in the blob store: content-addressed, in pieces."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import cast
+
+from callmesh import values
+from callmesh._sync import bridge
+from callmesh._transport import call, transport
+from callmesh_wire.errors import DataLossError, UnavailableError
+from callmeshpb.v1 import blob_pb2, common_pb2
+
+PIECE = 1 << 20
+TRIES = 5
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+async def upload(data: bytes, digest: str) -> None:
+    """Put bytes into the store unless it has them."""
+    missing = await call(
+        blob_pb2.FindMissingResponse,
+        "BlobService/FindMissing",
+        blob_pb2.FindMissingRequest(digests=[digest]),
+    )
+    if digest not in missing.digests:
+        return
+    for attempt in range(TRIES):
+        try:
+            async for _ in transport().stream("BlobService/Upload", _pieces(data, digest)):
+                return
+        except UnavailableError:
+            if attempt == TRIES - 1:
+                raise
+
+
+async def download(ref: common_pb2.BlobRef) -> bytes:
+    """Get bytes out of the store. Raises `DataLossError` for damaged ones."""
+    data = bytearray()
+    request = blob_pb2.DownloadRequest(digest=ref.digest)
+    async for answer in transport().stream("BlobService/Download", request):
+        data += cast("blob_pb2.DownloadResponse", answer).data
+    if digest_of(data) != ref.digest:
+        raise DataLossError(f"blob `{ref.digest}` came back damaged: run the task again")
+    return bytes(data)
+
+
+async def offload(inputs: Mapping[str, common_pb2.Value]) -> dict[str, common_pb2.Value]:
+    """Values as a request carries them: the large ones by reference.
+
+    Also in all a request holds at most `values.INLINE_LIMIT` of them.
+    """
+    done = dict(inputs)
+    total = sum(value.ByteSize() for value in done.values())
+    for name, value in sorted(done.items(), key=lambda item: item[1].ByteSize(), reverse=True):
+        if total <= values.INLINE_LIMIT:
+            break
+        total -= value.ByteSize()
+        done[name] = common_pb2.Value(ref=await _put(value))
+    return done
+
+
+async def fetched(outputs: Iterable[common_pb2.Value]) -> list[common_pb2.Value]:
+    """Values with what they refer to."""
+    done = []
+    for value in outputs:
+        if value.WhichOneof("kind") == "ref":
+            data = await download(value.ref)
+            found = common_pb2.Value()
+            setattr(found, value.ref.media, data)
+            done.append(found)
+        else:
+            done.append(value)
+    return done
+
+
+def offload_here(outputs: list[common_pb2.Value]) -> list[common_pb2.Value]:
+    """`offload` for blocking code, in a worker: a list instead of names."""
+    if sum(value.ByteSize() for value in outputs) <= values.INLINE_LIMIT:
+        return outputs
+    named = {str(index): value for index, value in enumerate(outputs)}
+    done = bridge().run(offload(named))
+    return [done[str(index)] for index in range(len(outputs))]
+
+
+def load(ref: common_pb2.BlobRef) -> bytes:
+    """`download` for blocking code, in a worker."""
+    return bridge().run(download(ref))
+
+
+async def _put(value: common_pb2.Value) -> common_pb2.BlobRef:
+    kind = value.WhichOneof("kind") or "json"
+    if kind == "ref":
+        return value.ref
+    data: bytes = getattr(value, kind)
+    digest = digest_of(data)
+    await upload(data, digest)
+    return common_pb2.BlobRef(digest=digest, size=len(data), media=kind)
+
+
+async def _pieces(data: bytes, digest: str) -> AsyncIterator[blob_pb2.UploadRequest]:
+    view = memoryview(data)
+    yield blob_pb2.UploadRequest(digest=digest, size=len(data), data=bytes(view[:PIECE]))
+    for start in range(PIECE, len(data), PIECE):
+        yield blob_pb2.UploadRequest(data=bytes(view[start : start + PIECE]))

@@ -1,0 +1,276 @@
+"""What `describe` tells about an object, line by line. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+
+from callmeshpb.v1 import common_pb2, scheduler_pb2
+
+from callmesh.cli import output, shapes, spans
+from callmesh.values import load_json
+
+_INDENT = "  "
+_AUTH = (
+    "required by the app; this mesh does not enforce it yet: whoever reaches this "
+    "machine's loopback can call it"
+)
+_TABLED = {
+    "id": "ID",
+    "node": "NODE",
+    "state": "STATE",
+    "where": "ADDRESS",
+    "pid": "PID",
+    "restarts": "RESTARTS",
+}
+_ATTEMPTS = {"number": "NO", "phase": "PHASE", "node": "NODE", "worker": "WORKER", "took": "TOOK"}
+
+
+def app(found: scheduler_pb2.App, now: float) -> list[str]:
+    """An app: where it is, how it does, why it waits, what its instances last said."""
+    spec = found.spec
+    revision = str(found.revision)
+    if found.serving_revision != found.revision:
+        serving = found.serving_revision or "none"
+        revision += f" (serving: {serving})"
+    lines = output.fields(
+        [
+            ("app", spec.name),
+            ("scope", _scope(spec.project, spec.domain)),
+            ("state", _app_state(found)),
+            ("about", spec.description),
+            ("endpoint", found.endpoint),
+            ("url", found.url),
+            ("revision", revision),
+            ("version", spec.version),
+            ("replicas", _replicas(found)),
+            ("runs", _program(spec)),
+            ("depends on", ", ".join(spec.depends_on)),
+            ("auth", _AUTH if spec.requires_auth else ""),
+            ("deployed", f"{spans.since(found, 'updated_at', now)} ago"),
+        ]
+    )
+    lines += _conditions(found.conditions)
+    lines += _instances(found.instances)
+    return lines
+
+
+def run(
+    found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: float
+) -> list[str]:
+    """A run: why it waits or how it ended, its attempts and its children."""
+    lines = output.fields(
+        [
+            ("run", found.name),
+            ("scope", _scope(found.project, found.domain)),
+            ("task", f"{found.task}  version {found.task_version}".rstrip()),
+            ("phase", output.state(shapes.run_phase(found))),
+            ("why", found.message),
+            ("parent", found.parent),
+            ("group", found.group),
+            ("trace", found.trace_id),
+            ("url", found.url),
+            ("created", f"{spans.since(found, 'created_at', now)} ago"),
+            ("took", spans.between(found, "created_at", "ended_at")),
+            ("inputs", ", ".join(f"{k}={_short(v)}" for k, v in sorted(found.inputs.items()))),
+            ("outputs", _outputs(found)),
+        ]
+    )
+    if found.HasField("error"):
+        lines += ["", "Error", *failure(found.error)]
+    if found.attempts:
+        lines += ["", "Attempts", *_indented(output.table(_attempt_rows(found, now), _ATTEMPTS))]
+        lines += [line for each in found.attempts[:-1] for line in _attempt_error(each)]
+    if children:
+        rows = [
+            {"name": each.name, "task": each.task, "phase": shapes.run_phase(each)}
+            for each in children
+        ]
+        columns = {"name": "NAME", "task": "TASK", "phase": "PHASE"}
+        lines += ["", "Child runs", *_indented(output.table(rows, columns))]
+    return lines
+
+
+def task(found: scheduler_pb2.Task, now: float) -> list[str]:
+    """A task: how it is called, how it is retried, what it needs."""
+    spec, environment = found.spec, found.environment
+    lines = output.fields(
+        [
+            ("task", spec.name),
+            ("short name", spec.short_name),
+            ("scope", _scope(environment.project, environment.domain)),
+            ("version", environment.version),
+            ("about", spec.docs),
+            ("returns", spec.interface.result_type),
+            ("retries", _retries(spec.retries)),
+            ("timeouts", _timeouts(spec.timeouts)),
+            ("depends on", ", ".join(environment.depends_on)),
+            ("code", f"{environment.code.module}:{spec.function}"),
+            ("deployed", f"{spans.since(found, 'created_at', now)} ago"),
+        ]
+    )
+    if spec.interface.parameters:
+        rows = [
+            {
+                "name": f"--{each.name}",
+                "type": each.type or "any",
+                "default": "required" if each.required else _short(each.default_value),
+            }
+            for each in spec.interface.parameters
+        ]
+        columns = {"name": "PARAMETER", "type": "TYPE", "default": "DEFAULT"}
+        lines += ["", "Parameters", *_indented(output.table(rows, columns))]
+    return lines
+
+
+def node(found: scheduler_pb2.Node, now: float) -> list[str]:
+    """A node: what it has, what it runs, how it does."""
+    capacity = found.capacity
+    cpu = f"{capacity.cpu:g}" + (" (shared)" if capacity.shared_cpu else "")
+    lines = output.fields(
+        [
+            ("node", found.name),
+            ("state", output.state("ready") if found.connected else "away"),
+            ("address", found.address or "loopback only"),
+            ("zone", found.zone),
+            ("labels", ", ".join(f"{k}={v}" for k, v in sorted(found.labels.items()))),
+            ("cpu", cpu),
+            ("memory", spans.size(capacity.memory)),
+            ("python", ", ".join(capacity.python_versions)),
+            ("instances", str(found.instances)),
+            ("attempts", f"{found.attempts} of at most {capacity.slots} at once"),
+            ("version", found.version),
+            ("joined", f"{spans.since(found, 'joined_at', now)} ago"),
+        ]
+    )
+    return lines + _conditions(found.conditions)
+
+
+def failure(found: common_pb2.Failure) -> list[str]:
+    """Why user code failed: the traceback where there is one, else the message."""
+    if found.traceback:
+        return [f"{_INDENT}{line}" for line in found.traceback.rstrip().splitlines()]
+    return output.wrapped(f"{found.type}: {found.message}", _INDENT)
+
+
+def last_words(found: scheduler_pb2.App) -> list[str]:
+    """What the instances that do not serve said last: for an error."""
+    lines = []
+    for each in found.instances:
+        if each.status.state != scheduler_pb2.INSTANCE_STATE_READY:
+            lines += _instance_story(each)
+    return lines
+
+
+def _conditions(found: Iterable[common_pb2.Condition]) -> list[str]:
+    lines = ["", "Conditions"]
+    for each in found:
+        status = shapes.condition_status(each)
+        lines.append(f"{_INDENT}{each.type:<18}{output.state(status):<8} {each.reason}".rstrip())
+        lines += output.wrapped(each.message, _INDENT * 3) if each.message else []
+    return lines if len(lines) > 2 else []
+
+
+def _instances(found: Sequence[scheduler_pb2.Instance]) -> list[str]:
+    if not found:
+        return ["", "No instances"]
+    rows = [
+        {
+            **shapes.instance(each),
+            "where": f"{each.status.address}:{each.status.port}" if each.status.port else "",
+            "pid": each.status.pid or "",
+        }
+        for each in found
+    ]
+    lines = ["", "Instances", *_indented(output.table(rows, _TABLED))]
+    for each in found:
+        lines += _instance_story(each)
+    return lines
+
+
+def _instance_story(found: scheduler_pb2.Instance) -> list[str]:
+    status = found.status
+    exposed = "listens beyond loopback by its own choice" if status.exposed else ""
+    story = output.fields(
+        [("why", status.message), ("last exit", status.last_exit), ("note", exposed)], _INDENT * 2
+    )
+    if status.log_tail:
+        story.append(f"{_INDENT * 2}last lines it wrote")
+        story += [f"{_INDENT * 3}| {line}" for line in status.log_tail]
+    return ["", f"{_INDENT}{found.id}", *story] if story else []
+
+
+def _attempt_rows(found: scheduler_pb2.Run, now: float) -> list[dict[str, object]]:
+    return [
+        {
+            "number": each.number,
+            "phase": shapes.attempt(each)["phase"],
+            "node": each.node,
+            "worker": each.worker,
+            "took": spans.between(each, "started_at", "ended_at")
+            or spans.since(each, "started_at", now),
+        }
+        for each in found.attempts
+    ]
+
+
+def _attempt_error(found: scheduler_pb2.Attempt) -> list[str]:
+    if not found.HasField("error"):
+        return []
+    return output.wrapped(
+        f"attempt {found.number}: {found.error.type}: {found.error.message}", _INDENT
+    )
+
+
+def _replicas(found: scheduler_pb2.App) -> str:
+    wanted, ready = shapes.wanted_replicas(found), shapes.ready_replicas(found)
+    return f"{ready} of {wanted} ready"
+
+
+def _app_state(found: scheduler_pb2.App) -> str:
+    text = shapes.app_state(found)
+    serves = 0 < found.serving_revision < found.revision
+    if found.state == scheduler_pb2.APP_STATE_FAILED and serves:
+        return f"{output.state(text)}: revision {found.serving_revision} goes on serving"
+    return output.state(text)
+
+
+def _program(spec: scheduler_pb2.AppSpec) -> str:
+    if spec.kind == scheduler_pb2.APP_KIND_COMMAND:
+        return shlex.join([*spec.command, *spec.args])
+    return f"{spec.code.module}:{spec.code.attribute}"
+
+
+def _scope(project: str, domain: str) -> str:
+    return f"project {project}, domain {domain}"
+
+
+def _outputs(found: scheduler_pb2.Run) -> str:
+    return ", ".join(_short(each) for each in found.outputs)
+
+
+def _short(value: common_pb2.Value) -> str:
+    text = json.dumps(load_json(value), ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _retries(policy: scheduler_pb2.RetryPolicy) -> str:
+    if not policy.count:
+        return "none"
+    text = f"{policy.count} after the first attempt"
+    base = policy.base.ToTimedelta().total_seconds()
+    return f"{text}, {base:g} s apart, each {policy.factor or 1:g} times longer" if base else text
+
+
+def _timeouts(found: scheduler_pb2.TaskTimeouts) -> str:
+    said = [
+        f"{name.replace('_', ' ')} {spans.span(getattr(found, name).ToTimedelta().total_seconds())}"
+        for name in ("max_runtime", "max_queued_time", "deadline")
+        if found.HasField(name)
+    ]
+    return ", ".join(said)
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"{_INDENT}{line}" for line in lines]

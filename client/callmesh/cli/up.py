@@ -1,0 +1,78 @@
+"""`up` and `down`: a mesh on this machine.
+
+The mesh itself is `python -m callmesh_up`: this process becomes it, so that a
+terminal's Ctrl-C and its end are the mesh's own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from callmesh.cli import output
+
+# One module of every library that only a mesh needs.
+_NEEDED = ("sqlalchemy", "cryptography", "uvicorn", "starlette", "jinja2", "grpc_health")
+
+_state_dir = click.option(
+    "--state-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the mesh keeps its state.  [default: $XDG_STATE_HOME/callmesh/default]",
+)
+
+
+@click.command("up")
+@click.option("--detach", is_flag=True, help="Return once the mesh is ready; it goes on.")
+@_state_dir
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=7433, show_default=True, help="Of the API."
+)
+@click.option(
+    "--ingress-port",
+    type=click.IntRange(0, 65535),
+    default=7480,
+    show_default=True,
+    help="For browsers.",
+)
+def up_command(*, detach: bool, state_dir: Path | None, port: int, ingress_port: int) -> None:
+    """Start a mesh on this machine: control plane, node agent and Envoy.
+
+    It runs until Ctrl-C, which ends apps and tasks and leaves nothing behind but
+    the state folder; `callmesh up` again goes on from there. With --detach it
+    runs in the background until `callmesh down`. A port of 0 means any free one.
+    """
+    arguments = ["up", f"--port={port}", f"--ingress-port={ingress_port}"]
+    if detach:
+        arguments.append("--detach")
+    _become_mesh(arguments, state_dir)
+
+
+@click.command("down")
+@_state_dir
+@click.option("--purge", is_flag=True, help="Also delete the state: deploys, runs, secrets, logs.")
+def down_command(*, state_dir: Path | None, purge: bool) -> None:
+    """End the mesh of this machine, its apps and its tasks.
+
+    What was deployed is kept, and starts again with `callmesh up`.
+    """
+    _become_mesh(["down", *(["--purge"] if purge else [])], state_dir)
+
+
+def _become_mesh(arguments: list[str], state_dir: Path | None) -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        output.stop(
+            f"this installation has only callmesh's client: `{missing[0]}` is missing",
+            hint="pip install 'callmesh[all]'",
+            code=output.USAGE,
+        )
+    if state_dir is not None:
+        arguments.append(f"--state-dir={state_dir.expanduser().absolute()}")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "callmesh_up", *arguments])

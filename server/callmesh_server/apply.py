@@ -1,0 +1,366 @@
+"""Performs actions: memory first, then the store, then whoever waits for it.
+
+Records change in memory at once, in the order of the actions, and their writes
+are queued in that order. What may only be said after a commit (`SendGo`,
+`SendAck`, a run's end, the answer to a mutation) waits for it here.
+
+Several changes of one run between two `flush`es are one write; changes that
+are not durable wait up to `LAZY_SECONDS` for a durable one to replace them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from callmesh_server.changes import AppChanged, Changes, RunChanged
+from callmesh_server.core import actions as do
+from callmesh_server.core.attempts import has_ended
+from callmesh_server.core.world import Key, RunKey, app_name, app_of
+from callmesh_server.live import Live
+from callmesh_wire.errors import CallmeshError, UnavailableError
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import node_pb2, scheduler_pb2
+
+if TYPE_CHECKING:
+    from callmesh_server.store.database import Database
+    from callmesh_server.store.writer import Change
+
+log = logging.getLogger(__name__)
+
+LAZY_SECONDS = 0.5
+Done = Callable[[CallmeshError | None], None]
+
+
+class Outboxes(Protocol):
+    """Where messages to nodes go (`sessions.Sessions`)."""
+
+    def send(self, node: str, message: node_pb2.ServerMessage) -> None:
+        """Queue a message; dropped where the node has no session."""
+        ...
+
+    def prepare(self, node: str, run: scheduler_pb2.Run, number: int) -> None:
+        """Queue the order of a run's attempt."""
+        ...
+
+    def close(self, node: str, reason: str) -> None:
+        """End the node's session."""
+        ...
+
+
+class Loop(Protocol):
+    """Who decides again (`loop.Loop`)."""
+
+    def mark(self, keys: Iterable[Key]) -> None:
+        """Decide these keys soon."""
+        ...
+
+    def wake_at(self, key: Key, at: float) -> None:
+        """Decide this key at a time, epoch seconds."""
+        ...
+
+    def unwake(self, key: Key) -> None:
+        """The key's object is gone."""
+        ...
+
+
+@dataclass(slots=True)
+class _RunWrites:
+    """Writes of one run that are not on disk yet."""
+
+    pending: int = 0
+    # To be sent to a node when none is pending.
+    waiting: list[tuple[str, node_pb2.ServerMessage]] = field(default_factory=list)
+    # Changes that watchers have not been told of.
+    changed: bool = False
+    end: scheduler_pb2.Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _NewRun:
+    inputs: scheduler_pb2.Run
+    request_id: str
+    done: Done
+
+
+class Applier:
+    """The only thing that changes the ledger and hands changes to the writer."""
+
+    def __init__(
+        self,
+        live: Live,
+        database: Database,
+        changes: Changes,
+        outboxes: Outboxes,
+        forgotten_port: Callable[[AppName], list[Change]],
+    ) -> None:
+        """``forgotten_port`` gives the writes that make a removed app's port a tombstone."""
+        self._live = live
+        self._ledger = live.ledger
+        self._records = database.records
+        self._writer = database.writer
+        self._changes = changes
+        self._outboxes = outboxes
+        self._forgotten_port = forgotten_port
+        self._loop: Loop
+        self._runs: dict[str, _RunWrites] = {}
+        self._new_runs: dict[str, _NewRun] = {}
+        self._staged_runs: dict[str, scheduler_pb2.Run] = {}
+        self._lazy_runs: dict[str, scheduler_pb2.Run] = {}
+        self._staged: dict[str, list[Change]] = {}
+        self._lazy: dict[str, list[Change]] = {}
+        self._lazy_timer: asyncio.TimerHandle | None = None
+
+    def attach(self, loop: Loop) -> None:
+        """Name the loop that decides again; once, before the first action."""
+        self._loop = loop
+
+    def perform(self, actions: Iterable[do.Action]) -> None:
+        """Perform actions in their order. `flush` afterwards."""
+        for action in actions:
+            match action:
+                case do.PutRun(run, durable):
+                    self._put_run(run, durable=durable)
+                case do.SendPrepare(node, name, number):
+                    run = self._ledger.world.runs.get(name)
+                    if run is not None:
+                        self._outboxes.prepare(node, run, number)
+                case do.SendGo(node, name, fence):
+                    self._after_commit(name, node, _go(name, fence))
+                case do.SendAck(node, name, fence):
+                    self._after_commit(name, node, _ack(name, fence))
+                case do.SendStop(node, name, fence, reason, grace):
+                    self._outboxes.send(node, _stop(name, fence, reason, grace))
+                case do.CloseSession(node, reason):
+                    self._outboxes.close(node, reason)
+                case do.WakeAt(key, at):
+                    self._loop.wake_at(key, at)
+                case do.MarkDirty(key):
+                    self._loop.mark([key])
+                case _:
+                    self._put(action)
+
+    def begin_run(
+        self,
+        run: scheduler_pb2.Run,
+        inputs: scheduler_pb2.Run,
+        task: scheduler_pb2.Task,
+        request_id: str,
+        done: Done,
+    ) -> None:
+        """Start a run; ``done`` is called once it is on disk, or refused.
+
+        It is decided at once; should the disk refuse it (its name or request id
+        exists), it is forgotten again, and its attempt too: no user code ran.
+        """
+        self._live.begin(run, inputs, task, request_id)
+        self._new_runs[run.name] = _NewRun(inputs, request_id, done)
+        self._put_run(run, durable=True, new=True)
+
+    def also(self, key: str, changes: list[Change]) -> None:
+        """Write these changes with the next flush; a later ``also`` of the key replaces them."""
+        self._lazy.pop(key, None)
+        self._staged.pop(key, None)
+        self._staged[key] = changes
+
+    async def commit(self) -> None:
+        """Flush, and return once everything so far is on disk."""
+        result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: CallmeshError | None) -> None:
+            if result.done():
+                return
+            if error is None:
+                result.set_result(None)
+            else:
+                result.set_exception(error)
+
+        self.flush(done)
+        await result
+
+    def flush(self, done: Done | None = None) -> None:
+        """Hand what is staged to the writer; ``done`` is told of the commit."""
+        staged, self._staged = self._staged, {}
+        runs, self._staged_runs = self._staged_runs, {}
+        changes = [change for group in staged.values() for change in group]
+        updated: list[str] = []
+        for name, run in runs.items():
+            new = self._new_runs.pop(name, None)
+            if new is None:
+                changes.append(self._records.update_run(run))
+                updated.append(name)
+            else:
+                self._insert(run, new)
+        if changes or done is not None:
+            self._writer.write(changes, _committed(updated, self._wrote, done))
+
+    # Runs
+
+    def _put_run(self, run: scheduler_pb2.Run, *, durable: bool, new: bool = False) -> None:
+        name = run.name
+        before = self._ledger.world.runs.get(name)
+        if before is None and not new:
+            return
+        self._loop.mark(self._ledger.apply(do.PutRun(run, durable=durable)))
+        if not durable and name not in self._staged_runs:
+            self._lazy_runs[name] = run
+            self._start_lazy_timer()
+            writes = self._runs.get(name)
+            if writes is None:
+                self._changes.notify(RunChanged(name))
+            else:
+                writes.changed = True
+            return
+        self._lazy_runs.pop(name, None)
+        writes = self._runs.get(name)
+        if writes is None:
+            writes = self._runs[name] = _RunWrites()
+        if name not in self._staged_runs:
+            writes.pending += 1
+        self._staged_runs[name] = run
+        writes.changed = True
+        if has_ended(run):
+            writes.end = run
+            if before is not None:
+                self._live.hide_end(before)
+
+    def _insert(self, run: scheduler_pb2.Run, new: _NewRun) -> None:
+        def done(error: CallmeshError | None) -> None:
+            if error is not None:
+                self._refuse(run.name)
+                new.done(error)
+                return
+            # Told first: a submitter hears "recorded" before anything later.
+            new.done(None)
+            self._wrote((run.name,))
+
+        change = self._records.insert_run(run, new.inputs, new.request_id)
+        self._writer.write([change], done)
+
+    def _refuse(self, name: str) -> None:
+        self._runs.pop(name, None)
+        self._lazy_runs.pop(name, None)
+        run = self._ledger.world.runs.get(name)
+        if run is None:
+            return
+        for attempt in run.attempts:
+            self._outboxes.send(attempt.node, _ack(name, attempt.fence))
+        self._live.forget(run)
+        gone = scheduler_pb2.Run()
+        gone.CopyFrom(run)
+        gone.phase = scheduler_pb2.RUN_PHASE_ABORTED
+        self._loop.mark(self._ledger.apply(do.PutRun(gone)))
+
+    def _wrote(self, names: Sequence[str]) -> None:
+        for name in names:
+            writes = self._runs.get(name)
+            if writes is None:
+                continue
+            writes.pending -= 1
+            if writes.pending:
+                continue
+            del self._runs[name]
+            if writes.end is not None:
+                self._loop.unwake(RunKey(name))
+                self._live.show_end(writes.end)
+            elif writes.changed:
+                self._changes.notify(RunChanged(name))
+            for node, message in writes.waiting:
+                self._outboxes.send(node, message)
+
+    def _after_commit(self, run: str, node: str, message: node_pb2.ServerMessage) -> None:
+        writes = self._runs.get(run)
+        if writes is None:
+            self._outboxes.send(node, message)
+        else:
+            writes.waiting.append((node, message))
+
+    # Everything else
+
+    def _put(self, action: do.StateAction) -> None:
+        world = self._ledger.world
+        match action:
+            case do.PutApp(app, durable):
+                name = app_name(app)
+                changes = [self._records.put_app(app)]
+                self._write(f"app/{name}", changes, durable=durable)
+            case do.RemoveApp(name):
+                changes = [self._records.delete_app(name.project, name.domain, name.name)]
+                changes += self._forgotten_port(name)
+                self._write(f"app/{name}", changes, durable=True)
+            case do.PutInstance(instance, durable):
+                name = app_of(instance)
+                changes = [self._records.put_instance(instance)]
+                self._write(f"instance/{instance.id}", changes, durable=durable)
+            case do.RemoveInstance(identifier):
+                before = world.instances.get(identifier)
+                name = app_of(before) if before is not None else None
+                changes = [self._records.delete_instance(identifier)]
+                self._write(f"instance/{identifier}", changes, durable=True)
+            case do.PutNode(node):
+                name = None
+                changes = [self._records.put_node(node.record)]
+                self._write(f"node/{node.name}", changes, durable=False)
+            case _:
+                name = None
+        self._loop.mark(self._ledger.apply(action))
+        if name is not None:
+            self._changes.notify(AppChanged(name))
+
+    def _write(self, key: str, changes: list[Change], *, durable: bool) -> None:
+        if durable or key in self._staged:
+            self.also(key, changes)
+        else:
+            self._lazy[key] = changes
+            self._start_lazy_timer()
+
+    def _start_lazy_timer(self) -> None:
+        if self._lazy_timer is None:
+            loop = asyncio.get_running_loop()
+            self._lazy_timer = loop.call_later(LAZY_SECONDS, self.flush_lazy)
+
+    def flush_lazy(self) -> None:
+        """Write what is not durable too: after a while, and at the end."""
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+        self._staged |= self._lazy
+        self._lazy.clear()
+        changes = [self._records.update_run(run) for run in self._lazy_runs.values()]
+        self._lazy_runs.clear()
+        if changes:
+            self._staged["lazy runs"] = changes
+        self.flush()
+
+
+def _committed(
+    runs: Sequence[str], wrote: Callable[[Sequence[str]], None], done: Done | None
+) -> Done:
+    def told(error: CallmeshError | None) -> None:
+        if error is None:
+            wrote(runs)
+        elif not isinstance(error, UnavailableError):
+            log.error("a write was refused: %s", error)
+        if done is not None:
+            done(error)
+
+    return told
+
+
+def _go(run: str, fence: object) -> node_pb2.ServerMessage:
+    return node_pb2.ServerMessage(go=node_pb2.AttemptGo(run=run, fence=fence))
+
+
+def _ack(run: str, fence: object) -> node_pb2.ServerMessage:
+    return node_pb2.ServerMessage(ack=node_pb2.AttemptAck(run=run, fence=fence))
+
+
+def _stop(run: str, fence: object, reason: str, grace: float) -> node_pb2.ServerMessage:
+    message = node_pb2.ServerMessage(
+        stop=node_pb2.AttemptStop(run=run, fence=fence, reason=reason)
+    )
+    message.stop.grace.FromNanoseconds(int(grace * 1e9))
+    return message

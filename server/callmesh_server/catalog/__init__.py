@@ -1,0 +1,1 @@
+"""What others see of our instances, and what we see of theirs."""

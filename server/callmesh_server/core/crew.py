@@ -1,0 +1,75 @@
+"""An app's instances, sorted into what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from callmeshpb.v1 import scheduler_pb2 as pb
+from callmeshpb.v1.scheduler_pb2 import App, Instance
+
+from callmesh_server.core.world import World, app_name
+
+Instances = Sequence[Instance]
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Each instance is in exactly one of these."""
+
+    # Of the newest revision, meant to run, on a node that counts.
+    newest: Instances
+    # The same of the revision that serves, where that is an older one.
+    serving: Instances
+    # Meant to run, of a revision that is neither.
+    superseded: Instances
+    # Told to go, on a node that counts.
+    leaving: Instances
+    # On a lost node.
+    lost: Instances
+    # A node with some of them has not been heard since the server's start:
+    # nothing is known of them.
+    unheard: bool
+
+    @property
+    def taking_calls(self) -> int:
+        """How many ready instances the serving revision has."""
+        return ready(self.serving)
+
+    def everyone(self) -> list[Instance]:
+        """All of them."""
+        return [*self.newest, *self.serving, *self.superseded, *self.leaving, *self.lost]
+
+
+def crew_of(world: World, app: App) -> Crew:
+    """Sort the app's instances; the first rule that fits wins."""
+    newest: list[Instance] = []
+    serving: list[Instance] = []
+    superseded: list[Instance] = []
+    leaving: list[Instance] = []
+    lost: list[Instance] = []
+    unheard = False
+    for each in world.instances_of(app_name(app)):
+        node = world.nodes.get(each.node)
+        unheard = unheard or (node is not None and not node.lost and not node.heard)
+        if node is None or node.lost:
+            lost.append(each)
+        elif each.intent != pb.INSTANCE_INTENT_RUN:
+            leaving.append(each)
+        elif each.revision == app.revision:
+            newest.append(each)
+        elif each.revision == app.serving_revision:
+            serving.append(each)
+        else:
+            superseded.append(each)
+    return Crew(newest, serving, superseded, leaving, lost, unheard)
+
+
+def ready(instances: Instances) -> int:
+    """How many of them are ready."""
+    return sum(is_ready(each) for each in instances)
+
+
+def is_ready(instance: Instance) -> bool:
+    """Whether its node last said that it takes calls."""
+    return bool(instance.status.state == pb.INSTANCE_STATE_READY)

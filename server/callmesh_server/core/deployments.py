@@ -1,0 +1,167 @@
+"""One app: from what is wanted and what is there to the next actions.
+
+Level-driven: every decision starts from the whole picture of the app, so the
+same function serves the deploy, the crash, the scale, the restart of the server
+and the lost node. One instance is placed per decision, because each placement
+changes what is free; the put brings the app here again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import scheduler_pb2 as pb
+from callmeshpb.v1.scheduler_pb2 import App, AppSpec, Instance
+
+from callmesh_server.core import appstate, conditions
+from callmesh_server.core.actions import (
+    Action,
+    PutApp,
+    PutInstance,
+    RemoveApp,
+    RemoveInstance,
+    WakeAt,
+)
+from callmesh_server.core.crew import Crew, Instances, crew_of, is_ready, ready
+from callmesh_server.core.gates import gate_of
+from callmesh_server.core.instances import leave
+from callmesh_server.core.placement import Placement, pick_for_instance
+from callmesh_server.core.revisions import marked_ready
+from callmesh_server.core.rollout import rollout_of
+from callmesh_server.core.times import stamp
+from callmesh_server.core.world import AppKey, Ids, World, app_name, fence_of
+
+
+def reconcile(world: World, name: AppName, now: float, ids: Ids) -> list[Action]:
+    """What one app needs now."""
+    app = world.apps.get(name)
+    if app is None:
+        return _all_leave(world.instances_of(name))
+    crew = crew_of(world, app)
+    if crew.unheard:
+        return []
+    if app.deleting or app.desired_state == pb.DESIRED_STATE_INACTIVE:
+        return _wind_down(app, crew, now)
+    return _keep_up(world, app, crew, now, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Adjusted:
+    """What brings a group of instances to its number."""
+
+    actions: list[Action]
+    # One is missing, and no node takes it.
+    unplaced: Placement | None = None
+
+
+def _wind_down(app: App, crew: Crew, now: float) -> list[Action]:
+    actions = _all_leave([*crew.newest, *crew.serving, *crew.superseded, *crew.leaving])
+    actions += [RemoveInstance(each.id) for each in crew.lost]
+    if app.deleting and not crew.everyone():
+        return [RemoveApp(app_name(app))]
+    return [*_say(app, app, appstate.of_leaving(app, crew), now), *actions]
+
+
+def _keep_up(world: World, app: App, crew: Crew, now: float, ids: Ids) -> list[Action]:
+    name = app_name(app)
+    gate = gate_of(world, name)
+    rollout = rollout_of(app, crew, gate, now)
+    after = App()
+    after.CopyFrom(app)
+    if rollout.takes_over:
+        marked_ready(after, app.revision)
+    newest = _adjust(world, app, app.spec, app.revision, crew.newest, rollout.newest, now, ids)
+    serving = _adjust(
+        world, app, app.serving_spec, app.serving_revision, crew.serving, rollout.serving, now, ids
+    )
+    said = appstate.of_active(after, crew, gate, rollout, newest.unplaced)
+    actions = [
+        *_say(app, after, said, now),
+        *newest.actions,
+        *serving.actions,
+        *_all_leave([*crew.superseded, *crew.leaving]),
+        *_forget_lost(crew, app, rollout.newest, rollout.serving),
+    ]
+    limit_at = rollout.limit_at
+    return [*actions, WakeAt(AppKey(name), limit_at)] if limit_at > now else actions
+
+
+def _adjust(
+    world: World,
+    app: App,
+    spec: AppSpec,
+    revision: int,
+    group: Instances,
+    wanted: int,
+    now: float,
+    ids: Ids,
+) -> _Adjusted:
+    """Bring a revision's instances to ``wanted``: at most one more, or all surplus away."""
+    if len(group) > wanted:
+        # Those that do not serve go first, then the youngest.
+        order = sorted(group, key=lambda each: (is_ready(each), _negative(each)))
+        return _Adjusted(_all_leave(order[: len(group) - wanted]))
+    if len(group) == wanted:
+        return _Adjusted([])
+    name = app_name(app)
+    found = pick_for_instance(world, name, spec)
+    if not found.node:
+        return _Adjusted([], found)
+    instance = Instance(
+        id=f"{name.name}-{revision}-{ids.suffix()}",
+        project=name.project,
+        domain=name.domain,
+        app=name.name,
+        revision=revision,
+        node=found.node,
+        intent=pb.INSTANCE_INTENT_RUN,
+        fence=ids.next_fence(),
+    )
+    instance.status.state = pb.INSTANCE_STATE_PENDING
+    instance.created_at.CopyFrom(stamp(now))
+    instance.status.changed_at.CopyFrom(stamp(now))
+    return _Adjusted([PutInstance(instance)])
+
+
+def _all_leave(instances: Instances) -> list[Action]:
+    return [action for each in instances for action in leave(each)]
+
+
+def _forget_lost(crew: Crew, app: App, newest: int, serving: int) -> list[Action]:
+    """Forget what is on a lost node once it is not wanted or was replaced.
+
+    Until then the record stays: if the node comes back first, it is adopted.
+    """
+    replaced = {
+        app.revision: ready(crew.newest) >= newest,
+        app.serving_revision: ready(
+            crew.newest if app.serving_revision == app.revision else crew.serving
+        )
+        >= (newest if app.serving_revision == app.revision else serving),
+    }
+    return [
+        RemoveInstance(each.id)
+        for each in crew.lost
+        if each.intent != pb.INSTANCE_INTENT_RUN or replaced.get(each.revision, True)
+    ]
+
+
+def _say(before: App, after: App, said: appstate.Said, now: float) -> list[Action]:
+    """Put the record if anything in it differs. A new serving revision is durable."""
+    record = App()
+    record.CopyFrom(after)
+    record.state = said.state
+    kept = conditions.replaced(after, said.findings, now)
+    del record.conditions[:]
+    record.conditions.extend(kept)
+    if record == before:
+        return []
+    record.etag += 1
+    durable = record.serving_revision != before.serving_revision
+    return [PutApp(record, durable)]
+
+
+def _negative(instance: Instance) -> tuple[int, int]:
+    epoch, counter = fence_of(instance.fence)
+    return -epoch, -counter

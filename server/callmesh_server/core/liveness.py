@@ -1,0 +1,155 @@
+"""Nodes: joining, leases, and when what is not heard of counts as gone.
+
+A node's session is its only sign of life. Absence is a fact only after the
+node has said that its report is complete, or after its lease is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from callmeshpb.v1.common_pb2 import Condition
+from callmeshpb.v1.node_pb2 import NodeHello
+from callmeshpb.v1.scheduler_pb2 import Node
+
+from callmesh_server.core import attempts, endings
+from callmesh_server.core.actions import (
+    Action,
+    CloseSession,
+    MarkDirty,
+    PutNode,
+    WakeAt,
+)
+from callmesh_server.core.instances import forgotten, instance_mark
+from callmesh_server.core.times import stamp
+from callmesh_server.core.world import (
+    NOTHING,
+    NodeKey,
+    NodeState,
+    RunKey,
+    World,
+    fence_of,
+)
+
+
+def remembered(record: Node, now: float, lease: float) -> NodeState:
+    """A stored node when the server starts: it has a full lease to come back."""
+    return NodeState(record=record, lease_until=now + lease)
+
+
+def joined(world: World, hello: NodeHello, now: float, lease: float) -> list[Action]:
+    """A node's session has begun; it replaces an earlier one of the same node."""
+    before = world.nodes.get(hello.node)
+    record = Node(
+        name=hello.node,
+        address=hello.address,
+        zone=hello.zone,
+        labels=hello.labels,
+        capacity=hello.capacity,
+        version=hello.version,
+    )
+    record.joined_at.CopyFrom(before.record.joined_at if before is not None else stamp(now))
+    state = NodeState(
+        record=record,
+        connected=True,
+        session=before.session + 1 if before is not None else 1,
+        incarnation=hello.incarnation,
+        lease_until=now + lease,
+        heard=before.heard if before is not None else not world.instances_on_node.get(hello.node),
+        draining=before.draining if before is not None else False,
+    )
+    return [PutNode(state), WakeAt(NodeKey(hello.node), state.lease_until)]
+
+
+def disconnected(world: World, node: str, session: int) -> list[Action]:
+    """The node's session of this number (`NodeState.session`) has ended.
+
+    The end of one that was replaced meanwhile changes nothing. The lease runs
+    on: what is on the node counts until then.
+    """
+    state = world.nodes.get(node)
+    if state is None or not state.connected or state.session != session:
+        return []
+    after = replace(state, connected=False, instances_complete=False, attempts_complete=False)
+    return [PutNode(after), WakeAt(NodeKey(node), state.lease_until)]
+
+
+def instances_complete(world: World, node: str, now: float) -> list[Action]:
+    """The node has reported every instance it has; the others are not there."""
+    state = world.nodes.get(node)
+    if state is None:
+        return []
+    reported = world.reported.get(node, frozenset())
+    actions: list[Action] = []
+    for identifier in sorted(world.instances_on_node.get(node, NOTHING)):
+        if instance_mark(identifier) not in reported:
+            actions += forgotten(world.instances[identifier], now)
+    return [*actions, PutNode(replace(state, instances_complete=True, heard=True))]
+
+
+def attempts_complete(world: World, node: str, now: float) -> list[Action]:
+    """The node has reported every attempt it has; the others are lost."""
+    state = world.nodes.get(node)
+    if state is None:
+        return []
+    reported = world.reported.get(node, frozenset())
+    actions: list[Action] = []
+    for name in sorted(world.runs_on_node.get(node, NOTHING)):
+        run = world.runs[name]
+        attempt = attempts.current(run)
+        if attempt is not None and (name, *fence_of(attempt.fence)) not in reported:
+            why = f"node `{node}` came back without it"
+            actions += endings.attempt_lost(world, endings.copied(run), why, now)
+        else:
+            actions.append(MarkDirty(RunKey(name)))
+    return [*actions, PutNode(replace(state, attempts_complete=True))]
+
+
+def conditions_reported(world: World, node: str, conditions: Iterable[Condition]) -> list[Action]:
+    """The node's own conditions, all of them."""
+    state = world.nodes.get(node)
+    if state is None:
+        return []
+    record = Node()
+    record.CopyFrom(state.record)
+    del record.conditions[:]
+    record.conditions.extend(conditions)
+    return [] if record == state.record else [PutNode(replace(state, record=record))]
+
+
+def reconcile(world: World, node: str, now: float) -> list[Action]:
+    """Give a node up when its lease is over.
+
+    The caller has taken in every message that came before ``now``.
+    """
+    state = world.nodes.get(node)
+    if state is None or state.lost:
+        return []
+    if now < state.lease_until:
+        return [WakeAt(NodeKey(node), state.lease_until)]
+    why = f"node `{node}` was not heard of within its lease"
+    actions: list[Action] = [CloseSession(node, why)] if state.connected else []
+    actions.append(
+        PutNode(
+            replace(
+                state,
+                connected=False,
+                lost=True,
+                instances_complete=False,
+                attempts_complete=False,
+            )
+        )
+    )
+    for name in sorted(world.runs_on_node.get(node, NOTHING)):
+        run = endings.copied(world.runs[name])
+        actions += endings.attempt_lost(world, run, why, now)
+    return actions
+
+
+def is_settled(world: World) -> bool:
+    """Whether every node has been heard once since the start, or is lost.
+
+    Before that, the mesh view would leave out what is running well.
+    """
+    return all(each.heard or each.lost for each in world.nodes.values())

@@ -1,0 +1,164 @@
+"""Where work goes: which nodes could take it, which one does, and why the others do not.
+
+"Cannot place" is an answer with a reason per node, not an exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from callmesh_wire.names import AppName
+from callmeshpb.v1.scheduler_pb2 import AppSpec
+
+from callmesh_server.core.revisions import hard_coded_port, spec_of
+from callmesh_server.core.world import NO_USAGE, NOTHING, Demand, NodeState, World, app_of
+
+NO_NODE = "no node has joined: start one with `callmesh up`"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a node does not take the work."""
+
+    node: str
+    # What follows "node `x` …".
+    reason: str
+    # It would, once other work on it has ended.
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The answer: a node, or why there is none."""
+
+    # Empty: no node takes it.
+    node: str = ""
+    rejections: tuple[Rejection, ...] = ()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a node would take the work once other work has ended."""
+        return any(each.busy for each in self.rejections)
+
+    @property
+    def why(self) -> str:
+        """The reasons as one sentence without a full stop."""
+        if not self.rejections:
+            return NO_NODE
+        return "; ".join(f"node `{each.node}` {each.reason}" for each in self.rejections)
+
+
+def pick_for_run(world: World, demand: Demand) -> Placement:
+    """The connected node with most free slots that can take an attempt; ties by name."""
+    best, most = "", -1
+    rejections = []
+    for name, state in world.nodes.items():
+        rejection = _unfit_for_run(world, state, demand)
+        if rejection is not None:
+            rejections.append(rejection)
+            continue
+        free = state.record.capacity.slots - world.usage.get(name, NO_USAGE).slots
+        if free > most or (free == most and name < best):
+            best, most = name, free
+    return Placement(best) if best else Placement("", tuple(rejections))
+
+
+def pick_for_instance(world: World, app: AppName, spec: AppSpec) -> Placement:
+    """The node with fewest instances of the app, then of all apps; ties by name."""
+    fits, rejections = [], []
+    own = world.instances_of_app.get(app, NOTHING)
+    for name, state in world.nodes.items():
+        rejection = _unfit_for_instance(world, state, spec)
+        if rejection is not None:
+            rejections.append(rejection)
+            continue
+        here = world.instances_on_node.get(name, NOTHING)
+        fits.append((len(own & here), len(here), name))
+    return Placement(min(fits)[2]) if fits else Placement("", tuple(rejections))
+
+
+def _unfit_for_run(world: World, state: NodeState, demand: Demand) -> Rejection | None:
+    closed = _closed(state)
+    if closed is not None:
+        return closed
+    if not state.attempts_complete:
+        return Rejection(state.name, "has just connected and is still reporting", busy=True)
+    slots = state.record.capacity.slots
+    used = world.usage.get(state.name, NO_USAGE).slots
+    unfit = _unsuitable(world, state, demand.memory, demand.cpu, demand.gpu, demand.python_version)
+    if unfit is not None:
+        return unfit
+    if used >= slots:
+        return Rejection(state.name, f"has {used} of {slots} slots in use", busy=slots > 0)
+    return None
+
+
+def _unfit_for_instance(world: World, state: NodeState, spec: AppSpec) -> Rejection | None:
+    closed = _closed(state)
+    if closed is not None:
+        return closed
+    asked = spec.resources
+    unfit = _unsuitable(world, state, asked.memory, asked.cpu, asked.gpu, spec.image.python_version)
+    if unfit is not None:
+        return unfit
+    port = hard_coded_port(spec)
+    holder = _holder(world, state.name, port) if port else ""
+    if holder:
+        return Rejection(state.name, f"has port {port} in use by instance `{holder}`", busy=True)
+    return None
+
+
+def _closed(state: NodeState) -> Rejection | None:
+    if state.lost:
+        return Rejection(state.name, "was lost: its lease is over")
+    if not state.connected:
+        return Rejection(state.name, "is not connected")
+    if state.draining:
+        return Rejection(state.name, "takes no new work: it is draining")
+    return None
+
+
+def _unsuitable(
+    world: World, state: NodeState, memory: int, cpu: float, gpu: str, python: str
+) -> Rejection | None:
+    has = state.record.capacity
+    used = world.usage.get(state.name, NO_USAGE)
+    if gpu:
+        return Rejection(state.name, f"has no GPU, and `{gpu}` is asked for")
+    if python and not has.shared_cpu and python not in has.python_versions:
+        offered = ", ".join(has.python_versions) or "none"
+        return Rejection(state.name, f"lacks Python {python}; it has {offered}")
+    if memory and used.memory + memory > has.memory:
+        return Rejection(
+            state.name,
+            f"has {_size(has.memory - used.memory)} of {_size(has.memory)} memory unreserved, "
+            f"and {_size(memory)} is asked for",
+            busy=memory <= has.memory,
+        )
+    if cpu and not has.shared_cpu and used.cpu + cpu > has.cpu + 1e-9:
+        return Rejection(
+            state.name,
+            f"has {has.cpu - used.cpu:g} of {has.cpu:g} cores unreserved, "
+            f"and {cpu:g} are asked for",
+            busy=cpu <= has.cpu,
+        )
+    return None
+
+
+def _holder(world: World, node: str, port: int) -> str:
+    for identifier in sorted(world.instances_on_node.get(node, NOTHING)):
+        instance = world.instances[identifier]
+        app = world.apps.get(app_of(instance))
+        spec = spec_of(app, instance.revision) if app is not None else None
+        if spec is not None and hard_coded_port(spec) == port:
+            return identifier
+    return ""
+
+
+def _size(count: int) -> str:
+    amount = float(max(0, count))
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.4g} {unit}"
+        amount /= 1024
+    return f"{amount:.4g} GiB"

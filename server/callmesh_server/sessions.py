@@ -1,0 +1,292 @@
+"""The agents that are connected: what they say, and what they are sent.
+
+A session is one agent's standing stream. Orders of attempts go out in their
+order; the desired set and the mesh view are level-based, so that only the
+newest of each waits in the outbox. A second session of a node ends the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from callmesh_server.api.pump import Pump, Spawn
+from callmesh_server.core import actions as do
+from callmesh_server.core import instances, liveness, runs
+from callmesh_server.core.ledger import Ledger
+from callmesh_server.core.world import World
+from callmesh_wire.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    UnavailableError,
+)
+from callmesh_wire.names import NameProblem, check_scope
+from callmeshpb.v1 import node_pb2
+
+log = logging.getLogger(__name__)
+
+PROTOCOL_VERSION = 1
+OLDEST_PROTOCOL_VERSION = 1
+# A session whose agent does not read is ended; it reconnects and is told anew.
+MAX_OUTBOX = 100_000
+MAX_LOG_CHUNKS = 1_000
+
+React = Callable[[Callable[[World, float], list[do.Action]]], None]
+
+
+class Pushes(Protocol):
+    """What every session is sent in full (`pushes.Pushes`)."""
+
+    def view(self) -> node_pb2.MeshView | None:
+        """The mesh view, or None while the server does not know enough yet."""
+        ...
+
+    def desired(self, node: str) -> node_pb2.DesiredSet:
+        """Everything that the node shall run, with secrets."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    node: str
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    outbox: deque[node_pb2.ServerMessage] = field(default_factory=deque)
+    desired: node_pb2.DesiredSet | None = None
+    view: node_pb2.MeshView | None = None
+    # Why it ends, once it does.
+    closing: str = ""
+
+    def send(self, message: node_pb2.ServerMessage) -> None:
+        if len(self.outbox) >= MAX_OUTBOX:
+            self.closing = "it does not read what it is sent"
+        else:
+            self.outbox.append(message)
+        self.wanted.set()
+
+    def take(self) -> list[node_pb2.ServerMessage]:
+        batch = list(self.outbox)
+        self.outbox.clear()
+        if self.desired is not None:
+            batch.append(node_pb2.ServerMessage(desired=self.desired))
+            self.desired = None
+        if self.view is not None:
+            batch.append(node_pb2.ServerMessage(mesh_view=self.view))
+            self.view = None
+        return batch
+
+
+class Sessions:
+    """Every connected agent by its node's name."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spawn: Spawn,
+        *,
+        epoch: int,
+        lease: float,
+    ) -> None:
+        """``lease`` in seconds: how long a silent node counts as living."""
+        self._ledger = ledger
+        self._spawn = spawn
+        self._epoch = epoch
+        self._lease = lease
+        self._sessions: dict[str, _Session] = {}
+        self._logs: dict[str, tuple[str, asyncio.Queue[node_pb2.LogChunk]]] = {}
+        self._log_number = itertools.count(1)
+        self._react: React
+        self._pushes: Pushes
+
+    def attach(self, react: React, pushes: Pushes) -> None:
+        """Name who decides about events, and who knows what to push; once."""
+        self._react = react
+        self._pushes = pushes
+
+    async def serve(
+        self, incoming: AsyncIterator[node_pb2.AgentMessage]
+    ) -> AsyncIterator[node_pb2.ServerMessage]:
+        """One session, from its hello to its end. Raises a `CallmeshError`."""
+        async for batch in self.serve_batches(_singly(incoming)):
+            for message in batch:
+                yield message
+
+    async def serve_batches(
+        self, incoming: AsyncIterator[list[node_pb2.AgentMessage]]
+    ) -> AsyncIterator[list[node_pb2.ServerMessage]]:
+        """`serve`, with everything that is ready in one item."""
+        first = await anext(incoming, [])
+        if not first or first[0].WhichOneof("message") != "hello":
+            raise InvalidArgumentError("a session begins with `hello`")
+        hello = first[0].hello
+        refused = _refusal(hello)
+        if refused:
+            log.warning("node refused: %s", refused)
+            yield [_welcome(self._epoch, self._lease, refused)]
+            return
+        session = self._open(hello)
+
+        async def take(messages: list[node_pb2.AgentMessage]) -> None:
+            if self._sessions.get(session.node) is session:
+                self._received(session.node, messages)
+
+        pump = Pump(self._spawn, incoming, take, session.wanted)
+        try:
+            await take(first[1:])
+            yield [_welcome(self._epoch, self._lease, ""), *session.take()]
+            while not session.closing:
+                await session.wanted.wait()
+                session.wanted.clear()
+                pump.check()
+                if batch := session.take():
+                    yield batch
+                if pump.ended:
+                    return
+            raise UnavailableError(f"the session of node `{session.node}` ends: {session.closing}")
+        finally:
+            pump.stop()
+            self._close(session)
+
+    def connected(self, node: str) -> bool:
+        """Whether the node has a session."""
+        return node in self._sessions
+
+    def send(self, node: str, message: node_pb2.ServerMessage) -> None:
+        """Queue a message; dropped where the node has no session."""
+        session = self._sessions.get(node)
+        if session is not None:
+            session.send(message)
+
+    def close(self, node: str, reason: str) -> None:
+        """End the node's session."""
+        session = self._sessions.get(node)
+        if session is not None:
+            session.closing = reason
+            session.wanted.set()
+
+    def push_desired(self, node: str) -> None:
+        """Send what the node shall run."""
+        session = self._sessions.get(node)
+        if session is not None:
+            session.desired = self._pushes.desired(node)
+            session.wanted.set()
+
+    def push_view(self, view: node_pb2.MeshView) -> None:
+        """Send every node what can be called."""
+        for session in self._sessions.values():
+            session.view = view
+            session.wanted.set()
+
+    async def tail(
+        self, node: str, request: node_pb2.LogRequest
+    ) -> AsyncIterator[node_pb2.LogChunk]:
+        """A log of the node, from a request without `stream_id`; ends with the log."""
+        if node not in self._sessions:
+            raise UnavailableError(
+                f"node `{node}` is not connected: its logs can be read when it is back"
+            )
+        stream_id = f"log-{next(self._log_number)}"
+        request.stream_id = stream_id
+        chunks: asyncio.Queue[node_pb2.LogChunk] = asyncio.Queue()
+        self._logs[stream_id] = (node, chunks)
+        self.send(node, node_pb2.ServerMessage(log=request))
+        ended = False
+        try:
+            while not ended:
+                chunk = await chunks.get()
+                ended = chunk.end
+                yield chunk
+        finally:
+            self._logs.pop(stream_id, None)
+            if not ended:
+                cancel = node_pb2.LogCancel(stream_id=stream_id)
+                self.send(node, node_pb2.ServerMessage(log_cancel=cancel))
+
+    def _open(self, hello: node_pb2.NodeHello) -> _Session:
+        self.close(hello.node, "the node has opened another session")
+        session = _Session(hello.node)
+        self._sessions[hello.node] = session
+        self._react(lambda world, now: liveness.joined(world, hello, now, self._lease))
+        session.desired = self._pushes.desired(hello.node)
+        session.view = self._pushes.view()
+        log.info("node `%s` has joined (incarnation %s)", hello.node, hello.incarnation)
+        return session
+
+    def _close(self, session: _Session) -> None:
+        if self._sessions.get(session.node) is not session:
+            return
+        del self._sessions[session.node]
+        for node, chunks in self._logs.values():
+            if node == session.node:
+                chunks.put_nowait(node_pb2.LogChunk(end=True, error="the node disconnected"))
+        self._react(lambda world, _now: liveness.disconnected(world, session.node))
+        log.info("the session of node `%s` ended %s", session.node, session.closing)
+
+    def _received(self, node: str, messages: list[node_pb2.AgentMessage]) -> None:
+        self._ledger.renew(node, time.time() + self._lease)
+        for message in messages:
+            match message.WhichOneof("message"):
+                case "attempt":
+                    report = message.attempt
+                    self._react(lambda w, now, r=report: runs.attempt_reported(w, node, r, now))
+                case "instance":
+                    status = message.instance
+                    self._react(lambda w, now, s=status: instances.reported(w, node, s, now))
+                case "instances_complete":
+                    self._react(lambda w, now: liveness.instances_complete(w, node, now))
+                case "attempts_complete":
+                    self._react(lambda w, now: liveness.attempts_complete(w, node, now))
+                case "conditions":
+                    found = message.conditions.conditions
+                    self._react(lambda w, _, c=found: liveness.conditions_reported(w, node, c))
+                case "log":
+                    self._logged(node, message.log)
+                case "hello":
+                    raise FailedPreconditionError("a session has one `hello`, at its beginning")
+                case _:
+                    pass
+
+    def _logged(self, node: str, chunk: node_pb2.LogChunk) -> None:
+        known = self._logs.get(chunk.stream_id)
+        if known is None or known[0] != node:
+            return
+        if known[1].qsize() < MAX_LOG_CHUNKS:
+            known[1].put_nowait(chunk)
+            return
+        del self._logs[chunk.stream_id]
+        too_slow = "the log grows faster than it is read: ask for it again"
+        known[1].put_nowait(node_pb2.LogChunk(end=True, error=too_slow))
+        cancel = node_pb2.LogCancel(stream_id=chunk.stream_id)
+        self.send(node, node_pb2.ServerMessage(log_cancel=cancel))
+
+
+def _refusal(hello: node_pb2.NodeHello) -> str:
+    try:
+        check_scope(hello.node, "node name")
+    except NameProblem as problem:
+        return str(problem)
+    if not OLDEST_PROTOCOL_VERSION <= hello.protocol_version <= PROTOCOL_VERSION:
+        return (
+            f"node `{hello.node}` speaks protocol {hello.protocol_version}, and this server "
+            f"{OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}: install the same version of "
+            "callmesh on both"
+        )
+    return ""
+
+
+def _welcome(epoch: int, lease: float, refused: str) -> node_pb2.ServerMessage:
+    message = node_pb2.ServerMessage(welcome=node_pb2.NodeWelcome(epoch=epoch, refused=refused))
+    message.welcome.lease.FromNanoseconds(int(lease * 1e9))
+    return message
+
+
+async def _singly(
+    incoming: AsyncIterator[node_pb2.AgentMessage],
+) -> AsyncIterator[list[node_pb2.AgentMessage]]:
+    async for message in incoming:
+        yield [message]

@@ -25,7 +25,7 @@ gen: setup
 
 # The main job: a mesh, every example, one call of each pattern.
 demo: setup
-	@$(BIN)/python -m demo
+	@$(BIN)/python deploy/demo
 
 # A mesh of your own, in the foreground.
 up: setup

@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from callmesh_agent.config import AgentSettings
-from callmesh_agent.core.state import Recipe
-from callmesh_agent.xds.ads import client_bootstrap
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2, scheduler_pb2
 
-_NOT_INHERITED = re.compile(r"CALLMESH_|GRPC_XDS_|PORT\Z|UVICORN_|PYTHONDONTWRITEBYTECODE\Z")
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.core.state import Recipe
+from callmesh_agent.xds.ads import client_bootstrap
+
+_NOT_INHERITED = re.compile(r"CALLMESH_|GRPC_XDS_|PORT\Z|PYTHONDONTWRITEBYTECODE\Z")
 _LOOPBACK = "localhost,127.0.0.1,::1"
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})(.*)\Z", re.DOTALL)
 # What makes a line more than one simple command, which `exec` can replace the shell with.
@@ -57,9 +58,7 @@ def of_instance(
 ) -> dict[str, str]:
     """An app instance's variables; ``parameters`` are values by name. PORT is added later."""
     instance, spec = desired.instance, desired.spec
-    exported = {
-        each.env_var: parameters[each.name] for each in spec.parameters if each.env_var
-    }
+    exported = {each.env_var: parameters[each.name] for each in spec.parameters if each.env_var}
     return {
         **base,
         **spec.image.env_vars,

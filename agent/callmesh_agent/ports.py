@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -47,6 +48,23 @@ class Holder:
         if not self.pid:
             return "a process of another user"
         return f"process {self.pid} (`{self.command}`)"
+
+
+class ListenerTable:
+    """The listeners of this machine, read once for everybody who asks at about the same time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._read_at = float("-inf")
+        self._found: list[Listener] = []
+
+    def recent(self, max_age: float) -> list[Listener]:
+        """What listened at most ``max_age`` seconds ago."""
+        now = self._clock()
+        if now - self._read_at > max_age:
+            self._found = listeners()
+            self._read_at = now
+        return self._found
 
 
 def listeners() -> list[Listener]:

@@ -13,12 +13,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
+from callmesh_wire.backoff import Backoff
+from callmeshpb.v1 import common_pb2, scheduler_pb2
+
 from callmesh_agent import ports
 from callmesh_agent.core import events
 from callmesh_agent.core.state import Instance
 from callmesh_agent.ports import Listener
-from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 FIRST_TRIES = Backoff(base=0.005, factor=2.0, cap=0.1)
 HEALTH_EVERY = 2.0
@@ -90,7 +91,7 @@ def labels_of(spec: scheduler_pb2.AppSpec) -> Mapping[str, str]:
     }
 
 
-async def watch(target: Target) -> AsyncIterator[events.Event]:
+async def watch(target: Target, table: ports.ListenerTable) -> AsyncIterator[events.Event]:
     """Everything that there is to say about an instance, from its start on, without end."""
     while True:
         listener: Listener | None = None
@@ -107,7 +108,7 @@ async def watch(target: Target) -> AsyncIterator[events.Event]:
             else:
                 yield events.InstanceNoted(target.instance_id, target.generation, found)
         assert listener is not None
-        yield await _await_trouble(target, listener)
+        yield await _await_trouble(target, listener, table)
 
 
 async def _await_ready(target: Target) -> AsyncIterator[Listener | str]:
@@ -160,11 +161,13 @@ def _why_silent(target: Target) -> str:
     return f"nothing of it listens on port {given} yet: it must listen on the port in PORT"
 
 
-async def _await_trouble(target: Target, listener: Listener) -> events.InstanceUnwell:
+async def _await_trouble(
+    target: Target, listener: Listener, table: ports.ListenerTable
+) -> events.InstanceUnwell:
     failures = 0
     while True:
         await asyncio.sleep(HEALTH_EVERY)
-        if listener not in ports.listeners():
+        if listener not in table.recent(HEALTH_EVERY / 2):
             moved = find_listener(target)
             if moved is None:
                 return _unwell(target, f"it no longer listens on port {listener.port}", lost=True)
@@ -183,9 +186,7 @@ async def _await_trouble(target: Target, listener: Listener) -> events.InstanceU
 
 
 def _unwell(target: Target, message: str, *, lost: bool) -> events.InstanceUnwell:
-    return events.InstanceUnwell(
-        target.instance_id, target.generation, message, listener_lost=lost
-    )
+    return events.InstanceUnwell(target.instance_id, target.generation, message, listener_lost=lost)
 
 
 async def _ask(listener: Listener, path: str, patience: float) -> _Answer:

@@ -6,17 +6,18 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import cast
 
+from callmesh_wire.errors import DataLossError, UnavailableError
+from callmeshpb.v1 import blob_pb2, common_pb2
+
 from callmesh import values
 from callmesh._sync import bridge
 from callmesh._transport import call, transport
-from callmesh_wire.errors import DataLossError, UnavailableError
-from callmeshpb.v1 import blob_pb2, common_pb2
 
 PIECE = 1 << 20
 TRIES = 5
 
 
-def digest_of(data: bytes) -> str:
+def digest_of(data: bytes | bytearray) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
 

@@ -7,13 +7,20 @@ import machinery and of asyncio's runner say nothing about the mistake.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import traceback
 from pathlib import Path
 
 from callmesh_wire import names
 from callmeshpb.v1 import common_pb2
 
-_PLACES = (__file__, names.__file__, common_pb2.__file__, asyncio.__file__)
+_PLACES = (
+    __file__,
+    names.__file__,
+    common_pb2.__file__,
+    asyncio.__file__,
+    importlib.__file__,
+)
 _HIDDEN = ("<frozen ", *(f"{Path(place).resolve().parent}/" for place in _PLACES))
 _MAX_MESSAGE = 64 * 1024
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ENDPOINT_VARIABLE = "CALLMESH_ENDPOINT"
-TOKEN_VARIABLE = "CALLMESH_TOKEN_FILE"  # noqa: S105 - the name of a variable
+TOKEN_VARIABLE = "CALLMESH_TOKEN_FILE"
 STATE_VARIABLE = "CALLMESH_STATE_DIR"
 CONFIG_VARIABLE = "CALLMESH_CONFIG"
 CONFIG_NAME = Path(".callmesh") / "config.yaml"
@@ -60,7 +60,7 @@ class ConfigFile:
     domain: str = ""
 
 
-class ConfigProblem(Exception):  # noqa: N818 - a sentence for the user
+class ConfigProblem(Exception):
     """A config file that is missing or malformed. ``str()`` says which."""
 
 

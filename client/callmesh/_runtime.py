@@ -39,7 +39,7 @@ class AttemptContext:
     parent: str = ""
     group: str = ""
     traceparent: str = ""
-    custom_context: Mapping[str, str] = field(default=_NOTHING)
+    custom_context: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     mode: str = "remote"
 
 
@@ -97,6 +97,16 @@ def custom_context() -> Mapping[str, str]:
         return changed
     attempt = current()
     return attempt.custom_context if attempt else _NOTHING
+
+
+@contextlib.contextmanager
+def added_context(values: Mapping[str, str]) -> Iterator[None]:
+    """Add to the custom context, until the block ends."""
+    token = current_custom.set({**custom_context(), **values})
+    try:
+        yield
+    finally:
+        current_custom.reset(token)
 
 
 def workload_socket() -> str:

@@ -11,14 +11,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import cast
 
-from callmesh._sync import bridge
-from callmesh._transport import jittered, new_request_id, transport
 from callmesh_wire import errors
 from callmeshpb.v1 import scheduler_pb2, workload_pb2
 
+from callmesh._sync import bridge
+from callmesh._transport import jittered, new_request_id, transport
+
 MAX_BATCH = 128
-# Reconnections before a submission that was never answered is given up.
-UNANSWERED_TRIES = 6
+# Seconds that a submission which was never answered is tried for: where the
+# server never spoke, and where it did.
+FIRST_PATIENCE = 3.0
+PATIENCE = 60.0
+# No reconnection changes these.
+FATAL = (errors.UnauthenticatedError, errors.PermissionDeniedError, errors.UnimplementedError)
 FINAL = frozenset(
     (
         scheduler_pb2.RUN_PHASE_SUCCEEDED,
@@ -36,6 +41,7 @@ class Pending:
         self.submission = submission
         self.run: scheduler_pb2.Run | None = None
         self.problem: errors.CallmeshError | None = None
+        self.submitted_at = asyncio.get_running_loop().time()
         self._changed = asyncio.Event()
 
     @property
@@ -98,6 +104,7 @@ class Submitter:
         self._pending: dict[str, Pending] = {}
         self._outbox: asyncio.Queue[Pending] = asyncio.Queue()
         self._keeper: asyncio.Task[None] | None = None
+        self._was_reached = False
 
     def submit(self, submission: scheduler_pb2.Submission) -> Pending:
         """Send a submission; its `request_id` is made here where it has none."""
@@ -118,25 +125,23 @@ class Submitter:
     async def _keep(self) -> None:
         failures = 0
         while True:
-            answered = False
+            problem: errors.CallmeshError
             try:
                 async for answer in transport().stream("SchedulerService/Submit", self._requests()):
-                    failures, answered = 0, True
+                    failures, self._was_reached = 0, True
                     for update in cast("scheduler_pb2.SubmitResponse", answer).updates:
                         self._take(update)
-                problem: errors.CallmeshError = errors.UnavailableError(
-                    "the control plane ended the stream of submissions"
-                )
+                problem = errors.UnavailableError("the control plane ended the stream")
             except errors.CallmeshError as caught:
                 problem = caught
-            if answered:
-                failures = 0
-            failures += 1
-            self._give_up(problem, failures)
-            if not self._pending:
-                await self._outbox_filled()
+            except Exception as caught:  # noqa: BLE001 - the loop's one: its end would end the bridge
+                problem = errors.InternalError(f"{type(caught).__name__}: {caught}")
+            self._give_up(problem)
+            if self._pending:
+                await asyncio.sleep(jittered(failures))
+                failures += 1
             else:
-                await asyncio.sleep(jittered(failures - 1))
+                await self._outbox_filled()
             self._send_again()
 
     async def _requests(self) -> AsyncIterator[scheduler_pb2.SubmitRequest]:
@@ -169,14 +174,16 @@ class Submitter:
         if pending.is_over:
             del self._pending[update.request_id]
 
-    def _give_up(self, problem: errors.CallmeshError, failures: int) -> None:
-        """End submissions that cannot succeed: never answered, and the server refuses or is away.
+    def _give_up(self, problem: errors.CallmeshError) -> None:
+        """End submissions that cannot succeed: refused for good, or unanswered for long.
 
         A run that was accepted is waited for as long as its waiter likes.
         """
-        is_away = isinstance(problem, errors.UnavailableError)
+        now = asyncio.get_running_loop().time()
+        patience = PATIENCE if self._was_reached else FIRST_PATIENCE
         for request_id, pending in list(self._pending.items()):
-            if not is_away or (pending.run is None and failures >= UNANSWERED_TRIES):
+            is_late = pending.run is None and now - pending.submitted_at >= patience
+            if is_late or isinstance(problem, FATAL):
                 pending.refuse(problem)
                 del self._pending[request_id]
 

@@ -211,22 +211,22 @@ class method(Generic[S, P, R]):  # noqa: N801 - a decorator, like property
 
 
 class class_method(Generic[S, P, R]):  # noqa: N801 - a decorator, like classmethod
-    """Decorate an async class method."""
+    """Decorate an async class method, above ``@classmethod``."""
 
     def __init__(self, body: Callable[Concatenate[type[S], P], Coroutine[Any, Any, R]]) -> None:
         self._body = body
         self.__doc__ = body.__doc__
 
     def __get__(self, instance: S | None, owner: type[S]) -> Verb[P, R]:
-        return Verb(self._body.__get__(owner, type(owner)))
+        return Verb(self._body.__get__(None, owner))
 
 
 class class_flow(Generic[S, P, T]):  # noqa: N801 - a decorator, like classmethod
-    """Decorate an async generator class method."""
+    """Decorate an async generator class method, above ``@classmethod``."""
 
     def __init__(self, body: Callable[Concatenate[type[S], P], AsyncGenerator[T, None]]) -> None:
         self._body = body
         self.__doc__ = body.__doc__
 
     def __get__(self, instance: S | None, owner: type[S]) -> Flow[P, T]:
-        return Flow(self._body.__get__(owner, type(owner)))
+        return Flow(self._body.__get__(None, owner))

@@ -32,7 +32,7 @@ from callmeshpb.v1 import supervisor_pb2, workload_pb2
 from callmesh import _code
 from callmesh._failure import message_of, user_traceback
 from callmesh._forkable import Baseline, obstacles
-from callmesh._process import line_buffered
+from callmesh._process import START_VARIABLE, line_buffered, start_from
 
 PREIMPORTED = (
     "asyncio", "logging.config", "concurrent.futures.thread", "http.server",
@@ -41,10 +41,13 @@ PREIMPORTED = (
     "uvicorn.protocols.websockets.auto", "uvloop", "websockets",
     "callmesh.app", "callmesh.serve", "callmesh.execute",
 )  # fmt: skip
+PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
+# The spare's exit code when the supervisor has closed the control socket.
+STREAM_ENDED = 3
 MAX_DESCRIPTORS = 8
+REPARENTING_SECONDS = 0.0002
 _LENGTH = struct.Struct(">I")
-_PID = struct.Struct("i")
 # Where the arguments are in memory: fields of `/proc/self/stat` after the name.
 _ARG_START, _ARG_END = 45, 46
 
@@ -70,50 +73,58 @@ class Zygote:
         self._send(supervisor_pb2.ZygoteMessage(state=state))
 
     def serve(self) -> Child | None:
-        """Fork as ordered. Returns in each child; and None when the supervisor is gone."""
-        # Collections in children must not touch, and so copy, what they share.
-        gc.freeze()
-        while (received := self._receive()) is not None:
-            child = self._fork(*received)
-            if child is not None:
-                return child
-        return None
+        """Fork as ordered. Returns in each child; and None when the supervisor is gone.
 
-    def _fork(self, order: supervisor_pb2.ZygoteFork, passed: list[int]) -> Child | None:
-        descriptors = dict(zip(order.fds, passed, strict=False))
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        heard, said = os.pipe()
-        try:
-            between = os.fork()
-        except OSError as problem:
-            os.close(said)
-            self._answer(order.id, 0, str(problem))
-        else:
-            if between == 0:
-                _fork_again()
-                os.close(heard)
-                self._become_child(said, descriptors)
-                return Child(workload_pb2.WorkloadStart.FromString(order.start), descriptors)
-            os.close(said)
-            told = os.read(heard, _PID.size)
-            os.waitpid(between, 0)
-            pid = _PID.unpack(told)[0] if told else 0
-            self._answer(order.id, pid, "" if pid else "the new process ended at once")
-        os.close(heard)
-        for descriptor in passed:
-            os.close(descriptor)
-        return None
-
-    def _become_child(self, said: int, descriptors: Mapping[str, int]) -> None:
-        """A session of its own, default signals, its own output; then say that it is there."""
-        os.setsid()
-        signal.set_wakeup_fd(-1)
+        A process forked in advance, the spare, waits for the order. It forks
+        the child, which answers, and ends, so that the child is the
+        supervisor's: one fork's time from the order to the answer, not two.
+        """
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.write(said, _PID.pack(os.getpid()))
-        os.close(said)
+        signal.set_wakeup_fd(-1)
+        # Collections in children must not touch, and so copy, what they share.
+        gc.freeze()
+        own = os.getpid()
+        while True:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            spare = os.fork()
+            if spare == 0:
+                return self._stand_by(own)
+            _, status = os.waitpid(spare, 0)
+            if status == STREAM_ENDED << 8:
+                return None
+
+    def _stand_by(self, zygote: int) -> Child:
+        """The spare's life; returns in its child alone."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != zygote:
+            os._exit(0)
+        received = self._receive()
+        if received is None:
+            os._exit(STREAM_ENDED)
+        order, passed = received
+        spare = os.getpid()
+        try:
+            child = os.fork()
+        except OSError as problem:
+            self._answer(order.id, 0, str(problem))
+            os._exit(0)
+        if child != 0:
+            os._exit(0)
+        os.setsid()
+        self._answer(order.id, os.getpid(), "")
+        descriptors = dict(zip(order.fds, passed, strict=False))
+        self._leave(descriptors)
+        # Nobody but the supervisor may learn of this process's end: the spare,
+        # whose memory takes the kernel a moment to free, must be gone first.
+        while os.getppid() == spare:
+            time.sleep(REPARENTING_SECONDS)
+        return Child(workload_pb2.WorkloadStart.FromString(order.start), descriptors)
+
+    def _leave(self, descriptors: Mapping[str, int]) -> None:
+        """In the child: give up what is the zygote's, and take the log for output."""
         self._control.close()
         if self._lock >= 0:
             os.close(self._lock)
@@ -162,14 +173,13 @@ def main() -> int:
     warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
     if not sys.flags.safe_path:
         del sys.path[0]  # the folder that `-m` was used in
-    began = time.perf_counter()
-    gc.disable()
-    _preimport()
-    gc.enable()
-    gc.collect()
-    zygote = Zygote(control, lock)
-    zygote.tell(_state(supervisor_pb2.ZYGOTE_OUTCOME_READY, began))
-    child = zygote.serve()
+    if START_VARIABLE in os.environ:
+        # Not forked from a base zygote: it has its environment already.
+        start = start_from(os.environ)
+        del os.environ[START_VARIABLE]
+        child = _task_zygote(Child(start, {"control": control.detach(), "lock": lock}))
+    else:
+        child = _base_zygote(Zygote(control, lock))
     while child is not None:
         _settle(child)
         if child.start.WhichOneof("role") != "zygote":
@@ -178,6 +188,17 @@ def main() -> int:
     # Not the interpreter's end: exit handlers of the user's module are for workers.
     sys.stdout.flush()
     os._exit(0)
+
+
+def _base_zygote(zygote: Zygote) -> Child | None:
+    """Import what most workloads import, and fork."""
+    began = time.perf_counter()
+    gc.disable()
+    _preimport()
+    gc.enable()
+    gc.collect()
+    zygote.tell(_state(supervisor_pb2.ZYGOTE_OUTCOME_READY, began))
+    return zygote.serve()
 
 
 def _task_zygote(child: Child) -> Child | None:
@@ -199,7 +220,8 @@ def _task_zygote(child: Child) -> Child | None:
         return None
     if found := obstacles(before):
         state = _state(supervisor_pb2.ZYGOTE_OUTCOME_NOT_FORKABLE, began)
-        state.message = f"the import of `{code.module}` opened {', '.join(found)}"
+        left = ", ".join(found)
+        state.message = f"the import of `{code.module}` leaves behind what no fork survives: {left}"
         zygote.tell(state)
         return None
     zygote.tell(_state(supervisor_pb2.ZYGOTE_OUTCOME_READY, began))
@@ -241,16 +263,6 @@ def _settle(child: Child) -> None:
     # `random` is seeded anew at every fork, by itself; numpy is not.
     if (numpy := sys.modules.get("numpy.random")) is not None:
         numpy.seed()
-
-
-def _fork_again() -> None:
-    """Returns in the second child; the process between ends."""
-    try:
-        if os.fork() == 0:
-            return
-    except OSError:
-        os._exit(1)  # nothing is said: the zygote reports the end
-    os._exit(0)
 
 
 def _preimport() -> None:

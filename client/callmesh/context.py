@@ -97,11 +97,8 @@ def custom_context(**values: str) -> Iterator[None]:
     for key, value in values.items():
         if not isinstance(value, str):
             raise TypeError(f"a custom context maps names to strings: `{key}` is {value!r}")
-    token = _runtime.current_custom.set({**_runtime.custom_context(), **values})
-    try:
+    with _runtime.added_context(values):
         yield
-    finally:
-        _runtime.current_custom.reset(token)
 
 
 def get_custom_context() -> Mapping[str, str]:

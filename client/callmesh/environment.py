@@ -202,9 +202,7 @@ class TaskEnvironment(Environment):
         if not tasks:
             raise ValueError(f"environment `{name}` must be made of at least one task")
         first = tasks[0].environment
-        made = cls(
-            name, depends_on=depends_on or (), image=first.image, resources=first.resources
-        )
+        made = cls(name, depends_on=depends_on or (), image=first.image, resources=first.resources)
         for each in tasks:
             made.task(each.func)
         return made
@@ -221,8 +219,7 @@ def _is_same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     return (
         first is not None
         and second is not None
-        and (first.co_filename, first.co_firstlineno)
-        == (second.co_filename, second.co_firstlineno)
+        and (first.co_filename, first.co_firstlineno) == (second.co_filename, second.co_firstlineno)
     )
 
 

@@ -167,11 +167,13 @@ class Worker:
             (self._spool / _spool_name(key)).unlink(missing_ok=True)
 
     def _hello(self) -> list[workload_pb2.WorkloadMessage]:
-        first, *others = [*self._reports.values()] or [None]
-        hello = workload_pb2.WorkloadHello(worker_id=self._id, attempt=first)
+        reports = list(self._reports.values())
+        hello = workload_pb2.WorkloadHello(
+            worker_id=self._id, attempt=reports[0] if reports else None
+        )
         return [
             workload_pb2.WorkloadMessage(hello=hello),
-            *(workload_pb2.WorkloadMessage(attempt=report) for report in others),
+            *(workload_pb2.WorkloadMessage(attempt=report) for report in reports[1:]),
         ]
 
     def _spool_reports(self) -> None:

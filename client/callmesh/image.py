@@ -98,7 +98,7 @@ class Image:
         cls,
         python_version: tuple[int, int] | None = None,
         flyte_version: str | None = None,
-        install_flyte: bool = True,
+        install_flyte: bool = True,  # noqa: FBT001, FBT002 - Flyte's signature
         registry: str | None = None,
         registry_secret: object = None,
         name: str | None = None,
@@ -180,9 +180,7 @@ class Image:
         self,
         pyproject_file: PathLike,
         uvlock: PathLike | None = None,
-        project_install_mode: Literal[
-            "dependencies_only", "install_project"
-        ] = "dependencies_only",
+        project_install_mode: Literal["dependencies_only", "install_project"] = "dependencies_only",
         **_options: object,
     ) -> Image:
         """The dependencies of a project."""
@@ -202,7 +200,10 @@ class Image:
         return self._with(Source(Path(src), dst))
 
     def with_source_folder(
-        self, src: PathLike, dst: str = ".", copy_contents_only: bool = False
+        self,
+        src: PathLike,
+        dst: str = ".",
+        copy_contents_only: bool = False,  # noqa: FBT001, FBT002 - Flyte's signature
     ) -> Image:
         """A folder beside the code."""
         return self._with(Source(Path(src), f"{dst}/" if copy_contents_only else dst))
@@ -242,7 +243,7 @@ class Image:
         name: str | None = None,
         python_version: tuple[int, int] | None = None,
         addl_layer: Layer | None = None,
-        extendable: bool | None = None,
+        extendable: bool | None = None,  # noqa: FBT001 - Flyte's signature
     ) -> Image:
         """A copy with changes."""
         del registry_secret
@@ -299,5 +300,7 @@ def _version(version: tuple[int, int] | None) -> tuple[int, int] | None:
     if len(version) != 2 or not all(isinstance(part, int) for part in version):
         raise ValueError(f"`python_version` must be a pair such as (3, 12), not {version!r}")
     if version < (3, 8) or version[0] != sys.version_info[0]:
-        raise ValueError(f"`python_version` {version[0]}.{version[1]} is not one that callmesh runs")
+        raise ValueError(
+            f"`python_version` {version[0]}.{version[1]} is not one that callmesh runs"
+        )
     return (version[0], version[1])

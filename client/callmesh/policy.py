@@ -123,3 +123,8 @@ class Unused:
     def names(self) -> list[str]:
         """Those that the user set to something."""
         return [name for name, value in self.options.items() if value]
+
+
+NO_RETRIES = RetryStrategy(0)
+NO_TIMEOUT = Timeout()
+NOTHING_UNUSED = Unused()

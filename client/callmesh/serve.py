@@ -137,7 +137,7 @@ def _hooks(environment: object, listen_fd: int) -> dict[str, Hook]:
     if _SERVER not in hooks:
         app = getattr(environment, "app", None)
         if app is None:
-            name = getattr(environment, "name", environment)
+            name = getattr(environment, "name", "")
             raise _code.CodeProblem(
                 f"app `{name}` has nothing to run: give it an `app`, a function decorated "
                 "with `@env.server`, or `args`"

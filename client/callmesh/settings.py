@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from callmesh_wire import names
+
 from callmesh import _places, _runtime
 from callmesh._places import Place
 from callmesh._sync import verb
 from callmesh.errors import InitializationError
-from callmesh_wire import names
 
 LOCAL, REMOTE, WORKLOAD = "local", "remote", "workload"
 
@@ -195,6 +196,16 @@ def needs_mesh() -> Settings:
             f"call `callmesh.init_from_config()` first, or set `{_places.ENDPOINT_VARIABLE}`",
         )
     return settings
+
+
+def no_local_serving() -> InitializationError:
+    """What is raised where an app shall be served without a mesh."""
+    return InitializationError(
+        "NoMesh",
+        "user",
+        "an app is served by a mesh: start one with `callmesh up`, then call "
+        f"`callmesh.init_from_config()` first, or set `{_places.ENDPOINT_VARIABLE}`",
+    )
 
 
 def _settle(settings: Settings, root_dir: str | Path | None) -> None:

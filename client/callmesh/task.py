@@ -12,6 +12,9 @@ from callmesh_wire import names
 
 from callmesh import _runtime
 from callmesh.policy import (
+    NO_RETRIES,
+    NO_TIMEOUT,
+    NOTHING_UNUSED,
     CacheRequest,
     RetryStrategy,
     Span,
@@ -51,14 +54,14 @@ class TaskOptions:
     """What ``@env.task(…)`` says. ``overrides`` are the names set by `Task.override`."""
 
     short_name: str = ""
-    retries: RetryStrategy = RetryStrategy(0)
-    timeout: Timeout = Timeout()
+    retries: RetryStrategy = NO_RETRIES
+    timeout: Timeout = NO_TIMEOUT
     docs: str = ""
     resources: Resources | None = None
     env_vars: Mapping[str, str] = field(default_factory=dict)
     cache: CacheRequest | None = None
     fresh: bool = False
-    unused: Unused = Unused()
+    unused: Unused = NOTHING_UNUSED
     overrides: frozenset[str] = frozenset()
 
 
@@ -85,7 +88,7 @@ class Task(Generic[P, R]):
         self, function: Callable[P, R], environment: TaskEnvironment, options: TaskOptions
     ) -> None:
         if isinstance(function, Task):
-            raise TypeError(f"`{function.name}` is a task already")
+            raise TypeError("a task cannot be declared as a task again")
         if not inspect.isfunction(function):
             raise TypeError(f"a task must be a function, not {function!r}")
         self.func = function
@@ -134,7 +137,7 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         attempt = _runtime.current()
         if attempt is None:
-            return self.func(*args, **kwargs)
+            return cast("R", self.func(*args, **kwargs))
         from callmesh import _children
 
         return cast("R", _children.call(self, args, kwargs))
@@ -150,7 +153,7 @@ class Task(Generic[P, R]):
 
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, in a run too."""
-        return self.func(*args, **kwargs)
+        return cast("R", self.func(*args, **kwargs))
 
     def override(
         self,
@@ -177,7 +180,9 @@ class Task(Generic[P, R]):
             "cache": cache,
             "env_vars": env_vars,
         }
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        changes: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
         others = {**self.options.unused.options, **unused, "secrets": secrets}
         options = replace(
             self.options,

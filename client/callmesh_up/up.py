@@ -94,7 +94,7 @@ class _Mesh:
         from callmesh_up import pages
         from callmesh_up.link import InMemoryLink
 
-        layout, options = self._layout, self._options
+        layout = self._layout
         api_port, ingress_port = self._ports()
         record.token(layout.token)
         server = Server(

@@ -16,14 +16,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from callmesh_server.changes import AppChanged, Changes, RunChanged
-from callmesh_server.core import actions as do
-from callmesh_server.core.attempts import has_ended
-from callmesh_server.core.world import Key, RunKey, app_name, app_of
-from callmesh_server.live import Live
 from callmesh_wire.errors import CallmeshError, UnavailableError
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2, scheduler_pb2
+
+from callmesh_server.changes import AppChanged, Changes, RunChanged
+from callmesh_server.core import actions as do
+from callmesh_server.core.attempts import has_ended
+from callmesh_server.core.runs import attempt_reported
+from callmesh_server.core.world import Key, RunKey, World, app_name, app_of, task_key
+from callmesh_server.live import Live
+from callmesh_server.orders import attempt_order, without_secrets
+from callmesh_server.store.secrets import Secrets
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAZY_SECONDS = 0.5
+# A change that is not durable is told after this time, unless a durable one
+# was told before: a short run's caller hears of its end, not of its start.
+SOON_SECONDS = 0.003
 Done = Callable[[CallmeshError | None], None]
 
 
@@ -40,10 +47,6 @@ class Outboxes(Protocol):
 
     def send(self, node: str, message: node_pb2.ServerMessage) -> None:
         """Queue a message; dropped where the node has no session."""
-        ...
-
-    def prepare(self, node: str, run: scheduler_pb2.Run, number: int) -> None:
-        """Queue the order of a run's attempt."""
         ...
 
     def close(self, node: str, reason: str) -> None:
@@ -64,6 +67,10 @@ class Loop(Protocol):
 
     def unwake(self, key: Key) -> None:
         """The key's object is gone."""
+        ...
+
+    def react(self, event: Callable[[World, float], list[do.Action]]) -> None:
+        """Have an event decided now."""
         ...
 
 
@@ -95,6 +102,7 @@ class Applier:
         database: Database,
         changes: Changes,
         outboxes: Outboxes,
+        secrets: Secrets,
         forgotten_port: Callable[[AppName], list[Change]],
     ) -> None:
         """``forgotten_port`` gives the writes that make a removed app's port a tombstone."""
@@ -104,6 +112,7 @@ class Applier:
         self._writer = database.writer
         self._changes = changes
         self._outboxes = outboxes
+        self._secrets = secrets
         self._forgotten_port = forgotten_port
         self._loop: Loop
         self._runs: dict[str, _RunWrites] = {}
@@ -112,6 +121,7 @@ class Applier:
         self._lazy_runs: dict[str, scheduler_pb2.Run] = {}
         self._staged: dict[str, list[Change]] = {}
         self._lazy: dict[str, list[Change]] = {}
+        self._soon: dict[str, None] = {}
         self._lazy_timer: asyncio.TimerHandle | None = None
 
     def attach(self, loop: Loop) -> None:
@@ -125,9 +135,7 @@ class Applier:
                 case do.PutRun(run, durable):
                     self._put_run(run, durable=durable)
                 case do.SendPrepare(node, name, number):
-                    run = self._ledger.world.runs.get(name)
-                    if run is not None:
-                        self._outboxes.prepare(node, run, number)
+                    self._prepare(node, name, number)
                 case do.SendGo(node, name, fence):
                     self._after_commit(name, node, _go(name, fence))
                 case do.SendAck(node, name, fence):
@@ -210,7 +218,7 @@ class Applier:
             self._start_lazy_timer()
             writes = self._runs.get(name)
             if writes is None:
-                self._changes.notify(RunChanged(name))
+                self._tell_soon(name)
             else:
                 writes.changed = True
             return
@@ -227,15 +235,27 @@ class Applier:
             if before is not None:
                 self._live.hide_end(before)
 
+    def _prepare(self, node: str, name: str, number: int) -> None:
+        run = self._ledger.world.runs.get(name)
+        task = self._ledger.world.tasks.get(task_key(run)) if run is not None else None
+        if run is None or task is None:
+            return
+        environment = task.environment
+        secrets = self._secrets.values(run.project, run.domain, environment.secrets)
+        if secrets.missing:
+            report = without_secrets(run, number, secrets.missing)
+            self._loop.react(lambda world, now: attempt_reported(world, node, report, now))
+            return
+        order = attempt_order(run, number, task, self._live.inputs.get(name), secrets)
+        self._outboxes.send(node, node_pb2.ServerMessage(prepare=order))
+
     def _insert(self, run: scheduler_pb2.Run, new: _NewRun) -> None:
         def done(error: CallmeshError | None) -> None:
-            if error is not None:
+            if error is None:
+                self._wrote((run.name,))
+            else:
                 self._refuse(run.name)
-                new.done(error)
-                return
-            # Told first: a submitter hears "recorded" before anything later.
-            new.done(None)
-            self._wrote((run.name,))
+            new.done(error)
 
         change = self._records.insert_run(run, new.inputs, new.request_id)
         self._writer.write([change], done)
@@ -263,13 +283,26 @@ class Applier:
             if writes.pending:
                 continue
             del self._runs[name]
+            # User code first: it is what everybody waits for.
+            for node, message in writes.waiting:
+                self._outboxes.send(node, message)
             if writes.end is not None:
+                self._soon.pop(name, None)
                 self._loop.unwake(RunKey(name))
                 self._live.show_end(writes.end)
             elif writes.changed:
                 self._changes.notify(RunChanged(name))
-            for node, message in writes.waiting:
-                self._outboxes.send(node, message)
+
+    def _tell_soon(self, name: str) -> None:
+        """Tell watchers of a change that the run's end may overtake."""
+        if not self._soon:
+            asyncio.get_running_loop().call_later(SOON_SECONDS, self._tell_now)
+        self._soon[name] = None
+
+    def _tell_now(self) -> None:
+        names, self._soon = self._soon, {}
+        for name in names:
+            self._changes.notify(RunChanged(name))
 
     def _after_commit(self, run: str, node: str, message: node_pb2.ServerMessage) -> None:
         writes = self._runs.get(run)
@@ -359,8 +392,6 @@ def _ack(run: str, fence: object) -> node_pb2.ServerMessage:
 
 
 def _stop(run: str, fence: object, reason: str, grace: float) -> node_pb2.ServerMessage:
-    message = node_pb2.ServerMessage(
-        stop=node_pb2.AttemptStop(run=run, fence=fence, reason=reason)
-    )
+    message = node_pb2.ServerMessage(stop=node_pb2.AttemptStop(run=run, fence=fence, reason=reason))
     message.stop.grace.FromNanoseconds(int(grace * 1e9))
     return message

@@ -7,13 +7,14 @@ committed is the end of a run: until then it is shown as it was before.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from callmeshpb.v1 import scheduler_pb2
+
 from callmesh_server.changes import Changes, RunChanged
-from callmesh_server.core.attempts import has_ended
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.world import TaskKey, World, task_key
-from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
@@ -30,6 +31,8 @@ class Live:
         self.changes = changes
         self.database = database
         self.world: World = ledger.world
+        # Grows whenever a name may mean another task than before.
+        self.deploys = 0
         # The inputs of each unfinished run, as a Run with nothing else.
         self.inputs: dict[str, scheduler_pb2.Run] = {}
         # Run by request id, for unfinished and recent ones.
@@ -37,23 +40,38 @@ class Live:
         self._request_of: dict[str, str] = {}
         # Runs whose end is not committed, as they were before it.
         self._ending: dict[str, scheduler_pb2.Run] = {}
-        self._recent: OrderedDict[str, scheduler_pb2.Run] = OrderedDict()
+        # Runs that ended a short while ago, and their inputs.
+        self._recent: OrderedDict[str, tuple[scheduler_pb2.Run, scheduler_pb2.Run]] = OrderedDict()
         self._uses: dict[TaskKey, int] = {}
+        self._versions: OrderedDict[TaskKey, scheduler_pb2.Task] = OrderedDict()
         # By project and domain, then by name.
         self._newest: dict[tuple[str, str], dict[str, TaskKey]] = {}
 
     # Tasks
 
-    def put_task(self, task: scheduler_pb2.Task, *, newest: bool) -> None:
-        """Know a task; the newest version of each is kept, others while runs need them."""
+    def put_newest(self, task: scheduler_pb2.Task) -> None:
+        """Know the newest deployed version of a task; the one before is forgotten."""
         key = key_of(task)
         self.ledger.put_task(task)
-        if newest:
-            names = self._newest.setdefault((key.project, key.domain), {})
-            before = names.get(key.name)
-            names[key.name] = key
-            if before is not None and before != key:
-                self._forget_unused(before)
+        self.deploys += 1
+        names = self._newest.setdefault((key.project, key.domain), {})
+        before = names.get(key.name)
+        names[key.name] = key
+        if before is not None and before != key:
+            self._forget_unused(before)
+
+    def keep_task(self, task: scheduler_pb2.Task) -> None:
+        """Have a version at hand that is not the newest, for a while."""
+        key = key_of(task)
+        self._versions[key] = task
+        self._versions.move_to_end(key)
+        self.deploys += 1
+        if len(self._versions) > _RECENT:
+            self._versions.popitem(last=False)
+
+    def task(self, key: TaskKey) -> scheduler_pb2.Task | None:
+        """A version that is at hand, or None: then the store may have it."""
+        return self._versions.get(key) or self.world.tasks.get(key)
 
     def newest(self, project: str, domain: str) -> list[scheduler_pb2.Task]:
         """The newest deployed version of every task of a scope."""
@@ -84,6 +102,20 @@ class Live:
             self.by_request[request_id] = run.name
             self._request_of[run.name] = request_id
 
+    def restore_run(
+        self,
+        run: scheduler_pb2.Run,
+        inputs: scheduler_pb2.Run,
+        tasks: Mapping[TaskKey, scheduler_pb2.Task],
+        request_id: str,
+    ) -> None:
+        """Know an unfinished run of an earlier life. Its task may be missing."""
+        task = tasks.get(task_key(run))
+        if task is not None:
+            self.begin(run, inputs, task, request_id)
+        else:
+            self.inputs[run.name] = inputs
+
     def hide_end(self, before: scheduler_pb2.Run) -> None:
         """Show a run as it was, until `show_end`."""
         self._ending.setdefault(before.name, before)
@@ -92,11 +124,10 @@ class Live:
         """The end is committed: show it, and keep it at hand for a while."""
         self._ending.pop(run.name, None)
         inputs = self.forget(run)
-        whole = scheduler_pb2.Run()
-        whole.CopyFrom(run)
-        if inputs is not None:
-            whole.MergeFrom(inputs)
-        self._remember(whole)
+        if inputs is not None and inputs.ByteSize() + run.ByteSize() < _RECENT_BYTES:
+            self._recent[run.name] = (run, inputs)
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
         self.changes.notify(RunChanged(run.name))
 
     def forget(self, run: scheduler_pb2.Run) -> scheduler_pb2.Run | None:
@@ -117,31 +148,32 @@ class Live:
         return self._ending.get(name) or self.world.runs.get(name)
 
     async def whole_run(self, name: str) -> scheduler_pb2.Run | None:
-        """A run as readers may see it, with its values; None if there is none."""
+        """A run as readers may see it, with its values; None if there is none.
+
+        It is the caller's own to change.
+        """
         run = self.shown(name)
-        if run is not None:
-            whole = scheduler_pb2.Run()
-            whole.CopyFrom(run)
-            inputs = self.inputs.get(name)
-            if inputs is not None:
-                whole.MergeFrom(inputs)
-            return whole
-        recent = self._recent.get(name)
-        if recent is not None:
-            return recent
-        return await self.database.run(name)
+        inputs = self.inputs.get(name)
+        if run is None and name in self._recent:
+            run, inputs = self._recent[name]
+        if run is None:
+            return await self.database.run(name)
+        whole = scheduler_pb2.Run()
+        whole.CopyFrom(run)
+        if inputs is not None:
+            whole.MergeFrom(inputs)
+        return whole
 
-    def ended(self, name: str) -> scheduler_pb2.Run | None:
-        """A run that ended a short while ago, with its values, or None."""
-        return self._recent.get(name)
-
-    def _remember(self, run: scheduler_pb2.Run) -> None:
-        assert has_ended(run)
-        if run.ByteSize() > _RECENT_BYTES:
-            return
-        self._recent[run.name] = run
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+    async def run_without_inputs(self, name: str) -> scheduler_pb2.Run | None:
+        """A run as readers may see it, with its outputs; not to be changed."""
+        run = self.shown(name)
+        if run is None and name in self._recent:
+            run = self._recent[name][0]
+        if run is None:
+            run = await self.database.run(name)
+            if run is not None:
+                run.ClearField("inputs")
+        return run
 
     def _forget_unused(self, key: TaskKey) -> None:
         newest = self._newest.get((key.project, key.domain), {}).get(key.name)
@@ -152,6 +184,4 @@ class Live:
 def key_of(task: scheduler_pb2.Task) -> TaskKey:
     """The key of a task's version."""
     environment = task.environment
-    return TaskKey(
-        environment.project, environment.domain, task.spec.name, environment.version
-    )
+    return TaskKey(environment.project, environment.domain, task.spec.name, environment.version)

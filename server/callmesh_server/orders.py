@@ -1,22 +1,13 @@
-"""What nodes are sent: an attempt's order and a node's desired set, with secrets.
+"""An attempt's order: what core decided, and the values that its process needs.
 
-Core decides what runs where; the values that a process needs for it are put in
-here, on the way out, and are nowhere else.
+Secrets are put in here, on the way out, and are kept nowhere else.
 """
 
 from __future__ import annotations
 
-from callmesh_server.core.view import desired_set
-from callmesh_server.core.world import World, task_key
-from callmesh_server.store.secrets import Secrets, SecretValues
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 
-
-def missing_secrets(
-    secrets: Secrets, task: scheduler_pb2.Task
-) -> tuple[str, ...]:
-    """Which of the task's secrets do not exist."""
-    return _of_task(secrets, task).missing
+from callmesh_server.store.secrets import SecretValues
 
 
 def attempt_order(
@@ -24,10 +15,9 @@ def attempt_order(
     number: int,
     task: scheduler_pb2.Task,
     inputs: scheduler_pb2.Run | None,
-    secrets: Secrets,
+    secrets: SecretValues,
 ) -> node_pb2.AttemptOrder:
     """The order of attempt ``number`` of a run."""
-    values = _of_task(secrets, task)
     order = node_pb2.AttemptOrder(
         run=run.name,
         number=number,
@@ -41,8 +31,8 @@ def attempt_order(
         traceparent=run.traceparent,
         custom_context=run.custom_context,
         env_vars=run.env_vars,
-        secret_env=values.env,
-        secret_files=values.files,
+        secret_env=secrets.env,
+        secret_files=secrets.files,
     )
     if inputs is not None:
         for name, value in inputs.inputs.items():
@@ -50,18 +40,23 @@ def attempt_order(
     return order
 
 
-def with_secrets(desired: node_pb2.DesiredSet, secrets: Secrets) -> node_pb2.DesiredSet:
-    """The same set, changed in place: every instance with its secrets."""
-    for item in desired.instances:
-        spec = item.spec
-        if spec.secrets:
-            values = secrets.values(spec.project, spec.domain, spec.secrets)
-            item.secret_env.update(values.env)
-            for path, content in values.files.items():
-                item.secret_files[path] = content
-    return desired
-
-
-def _of_task(secrets: Secrets, task: scheduler_pb2.Task) -> SecretValues:
-    environment = task.environment
-    return secrets.values(environment.project, environment.domain, environment.secrets)
+def without_secrets(
+    run: scheduler_pb2.Run, number: int, missing: tuple[str, ...]
+) -> node_pb2.AttemptReport:
+    """The end of an attempt that cannot start, as its node would have reported it."""
+    names = ", ".join(f"`{name}`" for name in missing)
+    return node_pb2.AttemptReport(
+        run=run.name,
+        number=number,
+        fence=run.attempts[number - 1].fence,
+        phase=scheduler_pb2.ATTEMPT_PHASE_FAILED,
+        error=common_pb2.Failure(
+            type="SecretMissing",
+            message=(
+                f"task `{run.task}` needs {names}, which {run.project}/{run.domain} does not "
+                "have: make it with `callmesh create secret`, and run it again"
+            ),
+            kind=common_pb2.FAILURE_KIND_USER,
+            non_recoverable=True,
+        ),
+    )

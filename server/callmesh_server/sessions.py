@@ -12,15 +12,11 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from callmesh_server.api.pump import Pump, Spawn
-from callmesh_server.core import actions as do
-from callmesh_server.core import instances, liveness, runs
-from callmesh_server.core.ledger import Ledger
-from callmesh_server.core.world import World
 from callmesh_wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -28,6 +24,12 @@ from callmesh_wire.errors import (
 )
 from callmesh_wire.names import NameProblem, check_scope
 from callmeshpb.v1 import node_pb2
+
+from callmesh_server.api.pump import Pump, Spawn
+from callmesh_server.core import actions as do
+from callmesh_server.core import instances, liveness, runs
+from callmesh_server.core.ledger import Ledger
+from callmesh_server.core.world import World
 
 log = logging.getLogger(__name__)
 
@@ -101,24 +103,27 @@ class Sessions:
         self._logs: dict[str, tuple[str, asyncio.Queue[node_pb2.LogChunk]]] = {}
         self._log_number = itertools.count(1)
         self._react: React
+        self._flush: Callable[[], None]
         self._pushes: Pushes
 
-    def attach(self, react: React, pushes: Pushes) -> None:
-        """Name who decides about events, and who knows what to push; once."""
+    def attach(self, react: React, flush: Callable[[], None], pushes: Pushes) -> None:
+        """Name who decides about events, who writes, and who knows what to push; once."""
         self._react = react
+        self._flush = flush
         self._pushes = pushes
 
     async def serve(
         self, incoming: AsyncIterator[node_pb2.AgentMessage]
     ) -> AsyncIterator[node_pb2.ServerMessage]:
         """One session, from its hello to its end. Raises a `CallmeshError`."""
-        async for batch in self.serve_batches(_singly(incoming)):
-            for message in batch:
-                yield message
+        async with aclosing(self.serve_batches(_singly(incoming))) as batches:
+            async for batch in batches:
+                for message in batch:
+                    yield message
 
     async def serve_batches(
         self, incoming: AsyncIterator[list[node_pb2.AgentMessage]]
-    ) -> AsyncIterator[list[node_pb2.ServerMessage]]:
+    ) -> AsyncGenerator[list[node_pb2.ServerMessage]]:
         """`serve`, with everything that is ready in one item."""
         first = await anext(incoming, [])
         if not first or first[0].WhichOneof("message") != "hello":
@@ -250,6 +255,7 @@ class Sessions:
                     raise FailedPreconditionError("a session has one `hello`, at its beginning")
                 case _:
                     pass
+        self._flush()
 
     def _logged(self, node: str, chunk: node_pb2.LogChunk) -> None:
         known = self._logs.get(chunk.stream_id)

@@ -1,4 +1,4 @@
-"""An app to be called through Envoy: `python envoy_upstream.py NAME PORT`.
+"""An app to be called through Envoy: `python envoy_upstream.py NAME PORT|SOCKET`.
 
 Raw ASGI under uvicorn. It says who it is, counts the POSTs that it has seen,
 and has a path for each way in which a call can last or end.
@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-NAME, PORT = sys.argv[1], int(sys.argv[2])
+NAME, PLACE = sys.argv[1:]
 seen: list[str] = []
 
 
@@ -70,4 +70,5 @@ async def _echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="error", timeout_keep_alive=5)
+    place: dict[str, Any] = {"port": int(PLACE)} if PLACE.isdigit() else {"uds": PLACE}
+    uvicorn.run(app, **place, log_level="error", timeout_keep_alive=5)

@@ -186,6 +186,28 @@ async def test_request_timeout_is_set_by_its_app_alone() -> None:
         assert (await client.post(f"{app.url}/slow?0.5")).status_code == 200
 
 
+async def test_request_timeout_does_not_cut_a_websocket() -> None:
+    async with rig() as mesh:
+        timeouts = node_pb2.ServiceView().timeouts
+        timeouts.request.CopyFrom(Duration(nanos=200_000_000))
+        app = await two_instances(mesh, timeouts=timeouts)
+        async with websockets.connect(f"ws://127.0.0.1:{app.mesh_port}/") as socket:
+            await asyncio.sleep(0.6)
+            await socket.send("x")
+            assert str(await socket.recv()).endswith(" x")
+
+
+async def test_caller_cannot_talk_envoy_into_repeating_a_post() -> None:
+    async with rig() as mesh, httpx.AsyncClient() as client:
+        app = await two_instances(mesh)
+        headers = {"x-envoy-retry-on": "5xx", "x-envoy-max-retries": "5"}
+        await client.post(f"{app.url}/503", content="once", headers=headers)
+        seen = []
+        for port in app.instances.values():
+            seen += (await client.get(f"http://127.0.0.1:{port}")).json()["seen"]
+        assert seen == ["once"]
+
+
 async def test_events_arrive_as_they_are_sent() -> None:
     async with rig() as mesh, httpx.AsyncClient() as client:
         app = await two_instances(mesh)

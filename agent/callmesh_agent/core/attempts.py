@@ -117,9 +117,10 @@ def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> No
     """A worker says how an attempt goes."""
     key = key_of(report.run, report.fence)
     attempt = draft.attempts.get(key)
-    if attempt is None or attempt.worker != worker_id or attempt.stage is Stage.ENDED:
-        if attempt is None:
-            draft.do(SendAck(worker_id, node_pb2.AttemptAck(run=report.run, fence=report.fence)))
+    if attempt is None:
+        _adopt(draft, worker_id, report)
+        return
+    if attempt.worker != worker_id or attempt.stage is Stage.ENDED:
         return
     ended = report.phase in _ENDED
     draft.put_attempt(
@@ -168,27 +169,33 @@ def connected(draft: Draft, worker_id: str, report: node_pb2.AttemptReport | Non
         came_back_with(draft, here, report)
     elif here.attempt is not None:
         _tell_again(draft, here)
+    elif workers.is_spent(draft, here):
+        workers.retire(draft, here)
     pools.balance(draft, worker.pool)
 
 
 def came_back_with(draft: Draft, worker: Worker, report: node_pb2.AttemptReport) -> None:
     """An attempt that a worker says it has, perhaps from before this agent."""
     key = key_of(report.run, report.fence)
-    if key not in draft.attempts:
-        ended = report.phase in _ENDED
-        stage = Stage.ENDED if ended else Stage.RUNNING
-        draft.put_attempt(
-            Attempt(key=key, stage=stage, report=report, worker=worker.id, released=True)
-        )
-        if not ended:
-            draft.put_worker(replace(worker, attempt=key, wake_at=None))
-        return
     reported(draft, worker.id, report)
     current = draft.workers[worker.id].attempt
     if current is not None and current != key:
         # What else it holds comes right behind; what it lost cannot be told from
         # what it has begun. Its end says which.
         workers.kill(draft, draft.workers[worker.id])
+
+
+def _adopt(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> None:
+    """One from before this agent, or from before its ack: the server says which."""
+    worker = draft.workers.get(worker_id)
+    if worker is None:
+        return
+    key = key_of(report.run, report.fence)
+    ended = report.phase in _ENDED
+    stage = Stage.ENDED if ended else Stage.RUNNING
+    draft.put_attempt(Attempt(key=key, stage=stage, report=report, worker=worker_id, released=True))
+    if not ended:
+        draft.put_worker(replace(worker, attempt=key, wake_at=None))
 
 
 def _tell_again(draft: Draft, worker: Worker) -> None:

@@ -14,6 +14,7 @@ from callmesh_agent.core.instructions import (
     Instruction,
     Publish,
     ReportAttempt,
+    ReportAttemptsComplete,
     ReportInstance,
     WakeAt,
 )
@@ -47,7 +48,9 @@ class Draft:
         self.supervised = state.supervised
         self.settled = state.settled
         self.session = state.session
+        self.base_hash = state.base_hash
         self.base_failures = state.base_failures
+        self.warm = state.warm
         self.instructions: list[Instruction] = []
         self._instances: set[str] = set()
         self._attempts: set[AttemptKey] = set()
@@ -120,6 +123,7 @@ class Draft:
             settled=self.settled,
             session=self.session,
             base_failures=self.base_failures,
+            warm=self.warm,
         )
         return state, [*first, *self.instructions, *last]
 
@@ -145,6 +149,8 @@ class Draft:
             before = self._before.attempts.get(key)
             if attempt is not None and (before is None or before.report is not attempt.report):
                 made.append(ReportAttempt(attempt.report))
+        if self.settled and not self._before.settled:
+            made.append(ReportAttemptsComplete())
         return made
 
     def _wakes(self) -> list[Instruction]:

@@ -13,26 +13,19 @@ import hashlib
 import signal
 from dataclasses import replace
 
-from callmesh_wire.backoff import Backoff
 from callmesh_wire.names import AppName
-from callmeshpb.v1 import node_pb2, scheduler_pb2, supervisor_pb2
+from callmeshpb.v1 import node_pb2, scheduler_pb2
 
-from callmesh_agent.core import bundles, events, zygotes
+from callmesh_agent.core import bundles, zygotes
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
-    AwaitDrained,
     EndProbe,
-    ForgetProcess,
     LeaveRotation,
-    Probe,
-    RemoveInstanceFiles,
     SignalProcess,
     StartInstance,
 )
-from callmesh_agent.core.reports import describe_exit
 from callmesh_agent.core.state import Instance, Phase
 
-CRASH_BACKOFF = Backoff(base=0.5, factor=2.0, cap=60.0)
 PREFIX = "app/"
 
 _NOT_OF_THE_PROCESS = (
@@ -49,7 +42,6 @@ _NOT_OF_THE_PROCESS = (
     "prefer_local",
     "custom_domain",
 )
-_ALIVE = {Phase.PROBING, Phase.READY, Phase.UNHEALTHY, Phase.LEAVING, Phase.EMPTYING}
 
 
 def spec_hash(desired: node_pb2.DesiredInstance) -> str:
@@ -99,7 +91,7 @@ def advance(draft: Draft, instance_id: str) -> None:
         _end(draft, instance)
 
 
-def _wants_run(instance: Instance) -> bool:
+def wants_run(instance: Instance) -> bool:
     return (
         instance.desired is not None
         and not instance.unwanted
@@ -107,12 +99,12 @@ def _wants_run(instance: Instance) -> bool:
     )
 
 
-def _is_ending(instance: Instance) -> bool:
-    return instance.desired is not None and not _wants_run(instance)
+def is_ending(instance: Instance) -> bool:
+    return instance.desired is not None and not wants_run(instance)
 
 
 def _is_kept(instance: Instance) -> bool:
-    if not _wants_run(instance):
+    if not wants_run(instance):
         return False
     if instance.process is None or instance.desired is None:
         return True
@@ -125,11 +117,11 @@ def _run(draft: Draft, instance: Instance) -> None:
         case Phase.PENDING | Phase.PREPARING:
             _start_when_possible(draft, instance)
         case Phase.BACKOFF if due:
-            _start_when_possible(draft, _become(draft, instance, Phase.PENDING))
+            _start_when_possible(draft, become(draft, instance, Phase.PENDING))
         case Phase.PROBING | Phase.UNHEALTHY if due:
             _give_up(draft, instance)
         case Phase.STOPPED:
-            _start_when_possible(draft, _become(draft, instance, Phase.PENDING))
+            _start_when_possible(draft, become(draft, instance, Phase.PENDING))
         case _:
             pass
 
@@ -141,22 +133,21 @@ def _start_when_possible(draft: Draft, instance: Instance) -> None:
     if not draft.supervised:
         reason = "waits for this node's supervisor, which is being started"
     if reason:
-        _become(draft, instance, Phase.PENDING, message=reason)
+        become(draft, instance, Phase.PENDING, message=reason)
         return
-    blobs = [spec.code.bundle] if spec.code.bundle else []
-    if not all([bundles.need(draft, digest) for digest in blobs]):
-        _become(draft, instance, Phase.PREPARING, message="its code is being unpacked")
+    if not bundles.need(draft, spec.code.bundle):
+        become(draft, instance, Phase.PREPARING, message="its code is being unpacked")
         return
     zygote = ""
     if spec.kind != scheduler_pb2.APP_KIND_COMMAND:
         usable = zygotes.need_base(draft)
         if usable is None:
-            _become(draft, instance, Phase.PREPARING, message="Python is being started")
+            become(draft, instance, Phase.PREPARING, message="Python is being started")
             return
         zygote = usable
     digest = spec_hash(instance.desired)
     started = replace(instance, generation=instance.generation + 1, spec_hash=digest)
-    _become(draft, started, Phase.STARTING)
+    become(draft, started, Phase.STARTING)
     draft.do(StartInstance(instance.id, zygote))
 
 
@@ -176,11 +167,11 @@ def _give_up(draft: Draft, instance: Instance) -> None:
     if instance.phase is Phase.UNHEALTHY:
         message = f"{instance.message}; ended to be started anew"
     else:
-        seconds = _startup_limit(draft, instance)
+        seconds = startup_limit(draft, instance)
         message = f"not ready within {seconds:g} s"
         if instance.message:
             message += f": {instance.message}"
-    _terminate(draft, replace(instance, failing=True), message)
+    terminate(draft, replace(instance, failing=True), message)
 
 
 def _end(draft: Draft, instance: Instance) -> None:
@@ -193,23 +184,23 @@ def _end(draft: Draft, instance: Instance) -> None:
     due = instance.wake_at is not None and draft.now >= instance.wake_at
     match instance.phase:
         case Phase.PENDING | Phase.PREPARING | Phase.BACKOFF | Phase.STOPPED:
-            _stopped(draft, instance)
+            stopped(draft, instance)
         case Phase.STARTING:
             pass
         case Phase.READY if not at_once:
             limit = _drain_limit(draft, instance)
             leaving = replace(instance, wake_at=draft.now + limit)
-            _become(draft, leaving, Phase.LEAVING, message="takes no new calls", keep_wake=True)
+            become(draft, leaving, Phase.LEAVING, message="takes no new calls", keep_wake=True)
             draft.do(EndProbe(instance.id), LeaveRotation(instance.id, instance.generation))
         case Phase.LEAVING | Phase.EMPTYING if not at_once and not due:
             pass
         case _:
-            _terminate(draft, instance, "is being ended")
+            terminate(draft, instance, "is being ended")
 
 
-def _terminate(draft: Draft, instance: Instance, message: str) -> None:
+def terminate(draft: Draft, instance: Instance, message: str) -> None:
     ending = replace(instance, wake_at=draft.now + draft.limits.kill + 2.0)
-    _become(draft, ending, Phase.TERMINATING, message=message, keep_wake=True)
+    become(draft, ending, Phase.TERMINATING, message=message, keep_wake=True)
     draft.do(
         EndProbe(instance.id),
         SignalProcess(PREFIX + instance.id, signal.SIGTERM, kill_after=draft.limits.kill),
@@ -223,209 +214,14 @@ def _insist(draft: Draft, instance: Instance) -> None:
         draft.do(SignalProcess(PREFIX + instance.id, signal.SIGKILL))
 
 
-def _stopped(draft: Draft, instance: Instance) -> None:
+def stopped(draft: Draft, instance: Instance) -> None:
     if instance.unwanted:
         draft.remove(instance.id)
     else:
-        _become(draft, instance, Phase.STOPPED)
+        become(draft, instance, Phase.STOPPED)
 
 
-def adopt(draft: Draft, process: supervisor_pb2.Process) -> None:
-    """A process that lives and was not known to: it goes on as it is."""
-    instance_id = process.process_id.removeprefix(PREFIX)
-    known = draft.instances.get(instance_id)
-    if known is None:
-        known = Instance(id=instance_id, phase=Phase.PENDING, since=draft.now)
-    adopted = replace(known, spec_hash=process.spec_hash, generation=known.generation + 1)
-    _running(draft, adopted, process)
-
-
-def started(draft: Draft, process: supervisor_pb2.Process) -> None:
-    """A process that was asked for runs."""
-    instance = draft.instances.get(process.process_id.removeprefix(PREFIX))
-    if instance is not None and instance.phase is Phase.STARTING:
-        _running(draft, instance, process)
-
-
-def _running(draft: Draft, instance: Instance, process: supervisor_pb2.Process) -> None:
-    limit = _startup_limit(draft, instance)
-    running = replace(instance, process=process, wake_at=draft.now + limit)
-    _become(draft, running, Phase.PROBING, keep_wake=True)
-    draft.do(Probe(instance.id, running.generation))
-    advance(draft, instance.id)
-
-
-def refused(draft: Draft, refusal: events.ProcessRefused) -> None:
-    """A process could not be started."""
-    instance = draft.instances.get(refusal.process_id.removeprefix(PREFIX))
-    if instance is None or instance.phase is not Phase.STARTING:
-        return
-    draft.do(RemoveInstanceFiles(instance.id))
-    if refusal.lost:
-        _become(draft, instance, Phase.PENDING)
-        advance(draft, instance.id)
-    elif not _wants_run(instance):
-        _stopped(draft, instance)
-    else:
-        _back_off(draft, replace(instance, last_exit="", log_tail=()), refusal.message)
-
-
-def bundle_failed(draft: Draft, digest: str, message: str) -> None:
-    """Code that instances wait for could not be had."""
-    for instance in list(draft.instances.values()):
-        if (
-            instance.phase is Phase.PREPARING
-            and instance.desired is not None
-            and instance.desired.spec.code.bundle == digest
-        ):
-            _back_off(draft, instance, message)
-
-
-def exited(draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, ...]) -> None:
-    """A process has ended."""
-    draft.do(ForgetProcess(process.process_id))
-    instance = draft.instances.get(process.process_id.removeprefix(PREFIX))
-    if instance is None or instance.phase in (Phase.BACKOFF, Phase.STOPPED):
-        return
-    if instance.process is not None and instance.process.pid != process.pid:
-        return
-    was_wanted_gone = instance.phase in (Phase.LEAVING, Phase.EMPTYING) or (
-        instance.phase is Phase.TERMINATING and not instance.failing
-    )
-    status = process.exit_status if process.HasField("exit_status") else None
-    ended = replace(
-        instance,
-        process=None,
-        address="",
-        port=0,
-        exposed=False,
-        last_exit=describe_exit(status),
-        log_tail=log_tail,
-    )
-    draft.do(EndProbe(instance.id), RemoveInstanceFiles(instance.id))
-    if was_wanted_gone and _wants_run(instance):
-        _become(draft, ended, Phase.PENDING)
-        advance(draft, instance.id)
-    elif was_wanted_gone or instance.unwanted or _is_ending(instance):
-        _stopped(draft, replace(ended, log_tail=()))
-    else:
-        _crashed(draft, ended)
-
-
-def _crashed(draft: Draft, instance: Instance) -> None:
-    assert instance.last_exit
-    if instance.ready_since is not None:
-        message = f"it ended with {instance.last_exit} while it served"
-    elif instance.failing:
-        message = instance.message
-    else:
-        message = f"it ended with {instance.last_exit} before it was ready"
-    _back_off(draft, replace(instance, restarts=instance.restarts + 1), message)
-
-
-def _back_off(draft: Draft, instance: Instance, message: str) -> None:
-    """Start again later: at once after the first crash of what had been ready."""
-    was_ready = instance.ready_since is not None
-    healthy_for = draft.now - instance.ready_since if instance.ready_since is not None else 0.0
-    crashes = 0 if healthy_for >= draft.limits.forget_crashes else instance.crashes
-    delay = CRASH_BACKOFF.delay(crashes - 1 if was_ready else crashes)
-    waiting = replace(
-        instance,
-        crashes=crashes + 1,
-        failures=0 if was_ready else instance.failures + 1,
-        ready_since=None,
-        failing=False,
-        wake_at=draft.now + delay,
-    )
-    then = f"is started again in {delay:g} s" if delay else "is started again"
-    _become(draft, waiting, Phase.BACKOFF, message=f"{message}; {then}", keep_wake=True)
-    if not delay:
-        advance(draft, instance.id)
-
-
-def ready(draft: Draft, event: events.InstanceReady) -> None:
-    """It answers: it takes calls from now on."""
-    instance = _current(draft, event.instance_id, event.generation)
-    if instance is None or instance.phase not in (Phase.PROBING, Phase.UNHEALTHY, Phase.READY):
-        return
-    since = instance.ready_since if instance.ready_since is not None else draft.now
-    answering = replace(
-        instance,
-        address=event.address,
-        port=event.port,
-        exposed=event.exposed,
-        ready_since=since,
-        failures=0,
-        log_tail=(),
-    )
-    message = "listens beyond this machine by its own choice" if event.exposed else ""
-    if instance.phase is Phase.READY:
-        draft.put(replace(answering, message=message))
-    else:
-        _become(draft, answering, Phase.READY, message=message)
-
-
-def noted(draft: Draft, event: events.InstanceNoted) -> None:
-    """Why it is not ready yet."""
-    instance = _current(draft, event.instance_id, event.generation)
-    if instance is not None and instance.phase is Phase.PROBING:
-        draft.put(replace(instance, message=event.message))
-
-
-def unwell(draft: Draft, event: events.InstanceUnwell) -> None:
-    """It takes no calls until it is ready again; without a listener it is ended in time."""
-    instance = _current(draft, event.instance_id, event.generation)
-    if instance is None or instance.phase is not Phase.READY:
-        return
-    limit = draft.now + _startup_limit(draft, instance) if event.listener_lost else None
-    unhealthy = replace(instance, wake_at=limit)
-    _become(draft, unhealthy, Phase.UNHEALTHY, message=event.message, keep_wake=True)
-
-
-def rotation_left(draft: Draft, event: events.RotationLeft) -> None:
-    """No new call reaches it; those in flight may end."""
-    instance = _current(draft, event.instance_id, event.generation)
-    if instance is not None and instance.phase is Phase.LEAVING:
-        _become(draft, instance, Phase.EMPTYING, message="its last calls may end", keep_wake=True)
-        draft.do(AwaitDrained(instance.id, instance.generation, instance.port))
-
-
-def connections_gone(draft: Draft, event: events.ConnectionsGone) -> None:
-    """Nobody is connected: it can be ended."""
-    instance = _current(draft, event.instance_id, event.generation)
-    if instance is not None and instance.phase is Phase.EMPTYING:
-        _terminate(draft, instance, "is being ended")
-
-
-def supervised(draft: Draft, processes: dict[str, supervisor_pb2.Process]) -> None:
-    """A supervisor said everything that runs: bring both pictures together."""
-    for process in processes.values():
-        instance = draft.instances.get(process.process_id.removeprefix(PREFIX))
-        known = instance.process if instance is not None else None
-        if not process.running:
-            exited(draft, process, ())
-        elif instance is not None and instance.phase is Phase.STARTING:
-            _running(draft, instance, process)
-        elif known is None or known.pid != process.pid:
-            adopt(draft, process)
-    for instance in list(draft.instances.values()):
-        if PREFIX + instance.id in processes:
-            continue
-        if instance.phase is Phase.STARTING:
-            _become(draft, instance, Phase.PENDING)
-        elif instance.process is not None:
-            exited(draft, instance.process, ())
-    advance_all(draft)
-
-
-def _current(draft: Draft, instance_id: str, generation: int) -> Instance | None:
-    instance = draft.instances.get(instance_id)
-    if instance is None or instance.generation != generation or instance.phase not in _ALIVE:
-        return None
-    return instance
-
-
-def _startup_limit(draft: Draft, instance: Instance) -> float:
+def startup_limit(draft: Draft, instance: Instance) -> float:
     if instance.desired is not None and instance.desired.spec.timeouts.HasField("startup"):
         return instance.desired.spec.timeouts.startup.ToTimedelta().total_seconds()
     return draft.limits.startup
@@ -437,7 +233,7 @@ def _drain_limit(draft: Draft, instance: Instance) -> float:
     return draft.limits.drain
 
 
-def _become(
+def become(
     draft: Draft, instance: Instance, phase: Phase, *, message: str = "", keep_wake: bool = False
 ) -> Instance:
     before = draft.instances.get(instance.id)

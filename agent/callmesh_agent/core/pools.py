@@ -92,6 +92,8 @@ def _idle_worker(draft: Draft, attempt: Attempt) -> Worker | None:
         # The one that was used last: its memory is warm, and others can age.
         if (
             worker.idle
+            # One from before may not have said yet what else it holds.
+            and (draft.settled or not worker.adopted)
             and worker.pool == attempt.pool
             and worker.reserved == reserved
             and (found is None or worker.idle_since > found.idle_since)

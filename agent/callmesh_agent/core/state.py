@@ -29,6 +29,8 @@ class Limits:
     forget_crashes: float = 300.0
     # For workers to come back to a new agent.
     settle: float = 5.0
+    # For the reports that follow a worker's hello.
+    hello: float = 0.1
     # From a worker's start to its connection; for a broken one to come back.
     worker_start: float = 30.0
     worker_return: float = 5.0
@@ -148,7 +150,8 @@ class Worker:
     pool: str
     started: bool = False
     connected: bool = False
-    # It lived before this agent and has not spoken yet.
+    # It lived before this agent; and it has not spoken yet.
+    adopted: bool = False
     awaited: bool = False
     attempt: AttemptKey | None = None
     # Only this attempt may have it.
@@ -157,7 +160,7 @@ class Worker:
     # It was told to end and gets nothing more.
     retiring: bool = False
     first_rss: int = 0
-    # It has outgrown its limits.
+    # It has outgrown its limits, or runs an older installation of the mesh.
     overgrown: bool = False
     idle_since: float = 0.0
     wake_at: float | None = None
@@ -230,6 +233,8 @@ class State:
 
     # Makes ids of this agent's life unlike those of every other.
     incarnation: str
+    # Of what a zygote has in memory: one with another hash is of an older installation.
+    base_hash: str = ""
     limits: Limits = field(default_factory=Limits)
     instances: Mapping[str, Instance] = field(default_factory=dict)
     attempts: Mapping[AttemptKey, Attempt] = field(default_factory=dict)
@@ -247,3 +252,5 @@ class State:
     session: bool = False
     # Starts of the base zygote in a row that failed.
     base_failures: int = 0
+    # The base zygote is kept running, whether something needs it now or not.
+    warm: bool = False

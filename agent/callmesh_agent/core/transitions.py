@@ -6,7 +6,16 @@ from dataclasses import replace
 
 from callmeshpb.v1 import supervisor_pb2
 
-from callmesh_agent.core import attempts, events, instances, pools, reports, workers, zygotes
+from callmesh_agent.core import (
+    attempts,
+    events,
+    instances,
+    outcomes,
+    pools,
+    reports,
+    workers,
+    zygotes,
+)
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
     ForgetProcess,
@@ -43,7 +52,7 @@ def _apply(draft: Draft, event: events.Event) -> None:
             attempts.stop_requested(draft, stop)
         case events.WorkerConnected(worker_id, held):
             attempts.connected(draft, worker_id, held)
-            _settle_if_all_are_back(draft)
+            _settle_soon(draft)
         case events.WorkerDisconnected(worker_id):
             attempts.disconnected(draft, worker_id)
         case events.SpoolRead(found):
@@ -86,6 +95,7 @@ def _apply_to_processes(draft: Draft, event: events.Event) -> None:
         case events.BundleFailed(digest, message):
             _bundle_failed(draft, digest, message)
         case events.Warmed():
+            draft.warm = True
             if draft.supervised:
                 zygotes.need_base(draft)
         case _:
@@ -95,15 +105,15 @@ def _apply_to_processes(draft: Draft, event: events.Event) -> None:
 def _apply_to_instance(draft: Draft, event: events.Event) -> None:
     match event:
         case events.InstanceReady():
-            instances.ready(draft, event)
+            outcomes.ready(draft, event)
         case events.InstanceNoted():
-            instances.noted(draft, event)
+            outcomes.noted(draft, event)
         case events.InstanceUnwell():
-            instances.unwell(draft, event)
+            outcomes.unwell(draft, event)
         case events.RotationLeft():
-            instances.rotation_left(draft, event)
+            outcomes.rotation_left(draft, event)
         case events.ConnectionsGone():
-            instances.connections_gone(draft, event)
+            outcomes.connections_gone(draft, event)
 
 
 def _session_opened(draft: Draft) -> None:
@@ -119,6 +129,7 @@ def _session_opened(draft: Draft) -> None:
 
 
 def _supervised(draft: Draft, processes: tuple[supervisor_pb2.Process, ...]) -> None:
+    # What has ended is told by an exit of its own, right after this.
     draft.supervised = True
     kinds: dict[str, dict[str, supervisor_pb2.Process]] = {}
     for process in processes:
@@ -126,7 +137,9 @@ def _supervised(draft: Draft, processes: tuple[supervisor_pb2.Process, ...]) -> 
         kinds.setdefault(kind, {})[process.process_id] = process
     _meet_zygotes(draft, kinds.get("zygote", {}))
     _meet_workers(draft, kinds.get("worker", {}))
-    instances.supervised(draft, kinds.get("app", {}))
+    if draft.warm:
+        zygotes.need_base(draft)
+    outcomes.supervised(draft, kinds.get("app", {}))
     if not draft.settled and not any(w.awaited for w in draft.workers.values()):
         _settle(draft)
     elif not draft.settled:
@@ -138,8 +151,6 @@ def _meet_zygotes(draft: Draft, processes: dict[str, supervisor_pb2.Process]) ->
     for process in processes.values():
         if process.running:
             zygotes.adopt(draft, process)
-        else:
-            pools.zygote_gone(draft, process.process_id.removeprefix(zygotes.PREFIX))
     for zygote_id in sorted(draft.zygotes):
         if zygotes.PREFIX + zygote_id not in processes:
             pools.zygote_gone(draft, zygote_id)
@@ -149,34 +160,36 @@ def _meet_workers(draft: Draft, processes: dict[str, supervisor_pb2.Process]) ->
     for process in processes.values():
         if process.running:
             workers.adopt(draft, process, awaited=not draft.settled)
-        else:
-            attempts.worker_gone(draft, process)
     for worker_id in sorted(draft.workers):
         if workers.PREFIX + worker_id not in processes:
             gone = supervisor_pb2.Process(process_id=workers.PREFIX + worker_id)
             attempts.worker_gone(draft, gone)
 
 
-def _settle_if_all_are_back(draft: Draft) -> None:
-    if draft.supervised and not draft.settled:
-        if not any(each.awaited for each in draft.workers.values()):
-            _settle(draft)
+def _settle_soon(draft: Draft) -> None:
+    """All are back: what else they hold comes right behind their hello."""
+    waiting = any(each.awaited for each in draft.workers.values())
+    if draft.supervised and not draft.settled and not waiting:
+        draft.do(WakeAt(SETTLE, draft.now + draft.limits.hello))
 
 
 def _settle(draft: Draft) -> None:
-    """Nobody else will come back from before: absence counts from now on."""
+    """Nobody else will come back from before: absence counts from now on.
+
+    That is said after everything that was reported in the same step.
+    """
     draft.settled = True
     draft.do(WakeAt(SETTLE, None))
     for worker in list(draft.workers.values()):
         if worker.awaited:
             workers.kill(draft, replace(worker, awaited=False))
-    if draft.session:
-        draft.do(ReportAttemptsComplete())
+    for key in sorted(draft.pools):
+        pools.balance(draft, key)
 
 
 def _started(draft: Draft, process: supervisor_pb2.Process) -> None:
     if process.process_id.startswith(instances.PREFIX):
-        instances.started(draft, process)
+        outcomes.started(draft, process)
     elif process.process_id.startswith(workers.PREFIX):
         worker = draft.workers.get(process.process_id.removeprefix(workers.PREFIX))
         if worker is not None:
@@ -186,7 +199,7 @@ def _started(draft: Draft, process: supervisor_pb2.Process) -> None:
 def _refused(draft: Draft, event: events.ProcessRefused) -> None:
     gone = supervisor_pb2.Process(process_id=event.process_id)
     if event.process_id.startswith(instances.PREFIX):
-        instances.refused(draft, event)
+        outcomes.refused(draft, event)
     elif event.lost:
         # The next supervisor's list says whether it runs.
         return
@@ -198,7 +211,7 @@ def _refused(draft: Draft, event: events.ProcessRefused) -> None:
 
 def _exited(draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, ...]) -> None:
     if process.process_id.startswith(instances.PREFIX):
-        instances.exited(draft, process, log_tail)
+        outcomes.exited(draft, process, log_tail)
     elif process.process_id.startswith(workers.PREFIX):
         attempts.worker_gone(draft, process, log_tail)
     elif process.process_id.startswith(zygotes.PREFIX):
@@ -220,7 +233,7 @@ def _code_changed(draft: Draft) -> None:
 
 def _bundle_failed(draft: Draft, digest: str, message: str) -> None:
     draft.bundles.pop(digest, None)
-    instances.bundle_failed(draft, digest, message)
+    outcomes.bundle_failed(draft, digest, message)
     for pool in list(draft.pools.values()):
         if pool.recipe.code.bundle == digest:
             pools.failed(draft, pool.key, message)

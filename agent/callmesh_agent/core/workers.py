@@ -24,7 +24,9 @@ def adopt(draft: Draft, process: supervisor_pb2.Process, *, awaited: bool) -> No
             id=worker_id,
             pool=process.labels.get("pool", ""),
             started=True,
+            adopted=awaited,
             awaited=awaited,
+            overgrown=process.labels.get("base", "") != draft.base_hash,
             wake_at=draft.now + draft.limits.settle,
         )
     )

@@ -31,7 +31,7 @@ def need_base(draft: Draft) -> str | None:
     match base.phase:
         case ZygotePhase.READY:
             return BASE
-        case ZygotePhase.IMPORTING:
+        case ZygotePhase.IMPORTING | ZygotePhase.ENDING:
             return None
         case _:
             return ""
@@ -87,15 +87,16 @@ def adopt(draft: Draft, process: supervisor_pb2.Process) -> None:
     zygote_id = process.process_id.removeprefix(PREFIX)
     if zygote_id in draft.zygotes:
         return
-    draft.put_zygote(
-        Zygote(
-            id=zygote_id,
-            pool=process.labels.get("pool", ""),
-            phase=ZygotePhase.IMPORTING,
-            used_at=draft.now,
-            wake_at=draft.now + draft.limits.settle,
-        )
+    zygote = Zygote(
+        id=zygote_id,
+        pool=process.labels.get("pool", ""),
+        phase=ZygotePhase.IMPORTING,
+        used_at=draft.now,
+        wake_at=draft.now + draft.limits.settle,
     )
+    draft.put_zygote(zygote)
+    if process.labels.get("base", "") != draft.base_hash:
+        end(draft, zygote)
 
 
 def gone(draft: Draft, zygote_id: str) -> Zygote | None:
@@ -107,4 +108,6 @@ def gone(draft: Draft, zygote_id: str) -> Zygote | None:
     draft.remove_zygote(zygote_id)
     if zygote.id == BASE and zygote.phase is ZygotePhase.IMPORTING:
         draft.base_failures += 1
+    if zygote.id == BASE and draft.warm and draft.supervised:
+        need_base(draft)
     return zygote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal as signals
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 from callmesh_wire import frames
 from callmesh_wire.errors import FailedPreconditionError, UnavailableError
 from callmeshpb.v1 import supervisor_pb2
+
+# What the supervisor may take for its own end.
+LAST_SECONDS = 5.0
 
 OnProcess = Callable[[supervisor_pb2.Process], None]
 OnZygote = Callable[[supervisor_pb2.ZygoteState], None]
@@ -104,14 +108,17 @@ class SupervisorClient:
         except OSError:
             return False
         order = supervisor_pb2.ShutdownSupervisor(grace=grace)
+        pid = 0
         try:
             writer.write(frames.encode(supervisor_pb2.SupervisorRequest(id=1, shutdown=order)))
-            while await frames.read(reader, supervisor_pb2.SupervisorReply) is not None:
-                pass  # ends of processes, then the end of the stream
+            while (reply := await frames.read(reader, supervisor_pb2.SupervisorReply)) is not None:
+                pid = pid or reply.supervisor_pid
         except ConnectionError:
             return False
         finally:
             writer.close()
+        if pid:
+            await _wait_for_end(pid)
         return True
 
     async def _ask(
@@ -150,3 +157,19 @@ class SupervisorClient:
 
     def _lost(self, why: str) -> UnavailableError:
         return UnavailableError(f"the supervisor at `{self._path}` cannot be reached: {why}")
+
+
+async def _wait_for_end(pid: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        async with asyncio.timeout(LAST_SECONDS):
+            await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)

@@ -55,6 +55,6 @@ async def _wait_over(some: list[Tracked], seconds: float) -> None:
 
 def _kill_strangers() -> None:
     """KILL descendants that left their workload's session and outlived it."""
-    for pid in proc.children():
+    for pid in proc.children(os.getpid()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

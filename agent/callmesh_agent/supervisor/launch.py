@@ -135,14 +135,27 @@ def _start(python: str, path: Path, state: Path, logs: Path, held: Held) -> int:
 def _take(state: Path) -> int:
     path = _lock_path(state)
     until = time.monotonic() + STARTING_SECONDS
-    while (lock := take(path)) is None:
-        # A holder that has not written its number is starting or ending.
-        text = path.read_text() if path.exists() else ""
-        if text or time.monotonic() > until:
-            raise AlreadyRunning(state, int(text or 0))
-        time.sleep(0.01)
-    return lock
+    while True:
+        lock = take(path)
+        if lock is None:
+            # A holder that has not written its number is starting or ending.
+            text = path.read_text() if path.exists() else ""
+            if text or time.monotonic() > until:
+                raise AlreadyRunning(state, int(text or 0))
+            time.sleep(0.01)
+        elif _is_at(path, lock):
+            return lock
+        else:
+            # One that ended has removed the file that was locked here.
+            os.close(lock)
 
 
 def _lock_path(state: Path) -> Path:
     return state / "supervisor.lock"
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

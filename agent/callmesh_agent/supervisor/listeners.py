@@ -45,7 +45,7 @@ class Ports:
         self._given = {p: at for p, at in self._given.items() if now - at < HELD_SECONDS}
         ephemeral = _ephemeral()
         first = self._random.randrange(len(PICKED))
-        candidates = [*PICKED[first:], *PICKED[:first]]
+        candidates: list[int] = [*PICKED[first:], *PICKED[:first]]
         outside = [port for port in candidates if port not in ephemeral]
         for port in outside or candidates:
             if port not in self._given and _is_free(port):

@@ -34,9 +34,9 @@ def environment(pid: int) -> dict[str, str]:
     return dict(os.fsdecode(pair).split("=", 1) for pair in pairs if b"=" in pair)
 
 
-def children() -> list[int]:
-    """Living and dead processes whose parent this one is."""
-    own = str(os.getpid())
+def children(parent: int) -> list[int]:
+    """Processes, living or not yet reaped, that have this parent."""
+    own = str(parent)
     return [pid for pid in _pids() if (fields := _stat(pid)) and fields[_PARENT] == own]
 
 

@@ -87,7 +87,8 @@ class Processes:
             tracked.over.set()
             self._table[ended.process.process_id] = tracked
         for living in found.living:
-            tracked = Tracked(living.record, living.pidfd, living.request, born=time.monotonic())
+            tracked = Tracked(living.record, living.pidfd, living.request, is_adopted=True)
+            tracked.born = time.monotonic()
             self._watch(tracked)
         if found.living or found.ended:
             log.info("adopted %d processes, %d ended", len(found.living), len(found.ended))
@@ -137,10 +138,9 @@ class Processes:
                 self._on_end(tracked)
                 continue
             os.waitid(os.P_PID, ended.si_pid, os.WEXITED)
-            if self._starting:
-                self._strangers[ended.si_pid] = proc.status_of(ended)
-                if len(self._strangers) > STRANGERS:
-                    del self._strangers[next(iter(self._strangers))]
+            self._strangers[ended.si_pid] = proc.status_of(ended)
+            if len(self._strangers) > STRANGERS:
+                del self._strangers[next(iter(self._strangers))]
 
     def cut_logs(self) -> None:
         """Shorten the log files that have grown too long."""
@@ -247,8 +247,7 @@ class Processes:
         except ProcessLookupError:
             # A fork that ended before it was told of, reaped as a stranger.
             self._table[tracked.process.process_id] = tracked
-            status = self._strangers.pop(pid, None)
-            asyncio.get_running_loop().call_soon(self._after_end, tracked, status)
+            asyncio.get_running_loop().call_soon(self._after_end, tracked, None)
             return
         self._watch(tracked)
 
@@ -293,6 +292,9 @@ class Processes:
 
     def _end(self, tracked: Tracked, status: int | None) -> None:
         process = tracked.process
+        if status is None and not tracked.is_adopted:
+            # Ended before it was this supervisor's to watch.
+            status = self._strangers.pop(process.pid, None)
         process.running = False
         process.ended_at.GetCurrentTime()
         if status is not None:
@@ -300,7 +302,11 @@ class Processes:
         restarts = self._may_restart(tracked)
         if not restarts:
             tracked.over.set()
-        self._records.write(tracked.record, flush=True)
+        try:
+            self._records.write(tracked.record, flush=True)
+        except OSError as problem:
+            # Told all the same; a successor will call the status unknown.
+            log.warning("the end of %s is not recorded: %s", process.process_id, problem)
         log.info("%s (pid %d) ended: %s", process.process_id, process.pid, spelled(status))
         self._listener.exited(process)
         if restarts:

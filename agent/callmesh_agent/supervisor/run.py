@@ -50,4 +50,3 @@ def run(arguments: list[str]) -> int:
     path.unlink(missing_ok=True)
     held.lock_path.unlink(missing_ok=True)
     return 0
-

@@ -146,6 +146,7 @@ class Service:
                 self._processes.forget(request.forget.process_id)
             case "shutdown":
                 await self._shut_down(request.shutdown.grace)
+                reply.supervisor_pid = os.getpid()
             case None:
                 reply.error = "an empty request"
 

@@ -27,6 +27,8 @@ class Tracked:
     # Kept, with its environment, only for what is restarted.
     request: supervisor_pb2.StartProcess | None = None
     zygote: Zygote | None = None
+    # Not a child of this supervisor: nobody will know its exit status.
+    is_adopted: bool = False
     # Monotonic seconds.
     born: float = 0.0
     # In a row, each after a short life.

@@ -15,13 +15,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from callmesh_wire.channel import new_server
 
 from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.descriptors import DISCOVERY_REQUEST, DISCOVERY_RESPONSE, TYPE_PREFIX
 from callmesh_agent.xds.rejections import Rejection
 from callmesh_agent.xds.snapshot import Snapshot
 from callmesh_agent.xds.stream import Client, Push, Stream
-from callmesh_wire.channel import new_server
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 # Seconds until a rejected resource is sent once more. A port that another
@@ -32,9 +32,7 @@ RETRY_REJECTED = 2.0
 class AdsServer:
     """Serves the last published snapshot to whoever is connected."""
 
-    def __init__(
-        self, socket_path: str, on_rejected: Callable[[list[Rejection]], None]
-    ) -> None:
+    def __init__(self, socket_path: str, on_rejected: Callable[[list[Rejection]], None]) -> None:
         """``on_rejected`` gets everything that clients refuse, whenever that changes.
 
         The caller holds the lock of the folder: a second server on the same
@@ -55,12 +53,7 @@ class AdsServer:
         """
         server = new_server()
         server.add_generic_rpc_handlers((_handler(self._serve),))
-        Path(self._socket_path).unlink(missing_ok=True)
-        mask = os.umask(0o177)
-        try:
-            server.add_insecure_port(f"unix:{self._socket_path}")
-        finally:
-            os.umask(mask)
+        _bind(server, self._socket_path)
         await server.start()
         try:
             started()
@@ -161,6 +154,16 @@ class _Connection:
         self.wake = asyncio.Event()
 
 
+def _bind(server: grpc.aio.Server, path: str) -> None:
+    """Open the Unix socket for this user alone."""
+    Path(path).unlink(missing_ok=True)
+    mask = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    finally:
+        os.umask(mask)
+
+
 def client_bootstrap(socket_path: str, node: str, zone: str) -> str:
     """GRPC_XDS_BOOTSTRAP_CONFIG for a workload that calls `xds:///<mesh name>`."""
     return json.dumps(
@@ -178,23 +181,21 @@ def client_bootstrap(socket_path: str, node: str, zone: str) -> str:
     )
 
 
-def _handler(serve: Callable[[AsyncIterator[Any], Any], Any]) -> grpc.GenericRpcHandler:
+def _handler(serve: Callable[[AsyncIterator[Any], Any], Any]) -> grpc.GenericRpcHandler[Any, Any]:
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
                 serve,
                 request_deserializer=descriptors.message_class(DISCOVERY_REQUEST).FromString,
-                response_serializer=descriptors.message_class(
-                    DISCOVERY_RESPONSE
-                ).SerializeToString,
+                response_serializer=descriptors.message_class(DISCOVERY_RESPONSE).SerializeToString,
             )
         },
     )
 
 
 def _response(push: Push) -> Any:
-    response: Any = descriptors.message_class(DISCOVERY_RESPONSE)(
+    response = descriptors.message_class(DISCOVERY_RESPONSE)(
         version_info=str(push.version), type_url=TYPE_PREFIX + push.kind, nonce=push.nonce
     )
     response.resources.extend(item.packed for item in push.resources)

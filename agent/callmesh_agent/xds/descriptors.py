@@ -7,7 +7,6 @@ or `opentelemetry` messages of user code. Loading takes about 5 ms, once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -22,6 +21,10 @@ CLUSTER = "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = "envoy.config.listener.v3.Listener"
 ROUTES = "envoy.config.route.v3.RouteConfiguration"
+KINDS = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+VIRTUAL_HOST = "envoy.config.route.v3.VirtualHost"
+MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+ANY = "google.protobuf.Any"
 DISCOVERY_REQUEST = "envoy.service.discovery.v3.DiscoveryRequest"
 DISCOVERY_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
@@ -40,18 +43,27 @@ def pool() -> descriptor_pool.DescriptorPool:
 
 
 @cache
-def message_class(name: str) -> type[Message]:
-    """The class of a message by its full name. Raises KeyError for an unknown one."""
-    kind: type[Message] = message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
-    return kind
+def message_class(name: str) -> Any:
+    """The class of a message by its full name. Raises KeyError for an unknown one.
+
+    What its fields are is known at run time only, to type checkers neither.
+    """
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
 
 
-def build(name: str, value: Mapping[str, Any]) -> Message:
+def build(name: str, value: dict[str, Any]) -> Any:
     """The message called ``name`` from Envoy's documented JSON form.
 
     Raises json_format.ParseError for a field that Envoy does not know.
     """
     return json_format.ParseDict(value, message_class(name)(), descriptor_pool=pool())
+
+
+def copy(message: Message) -> Any:
+    """A message equal to this one, to be changed."""
+    twin = type(message)()
+    twin.CopyFrom(message)
+    return twin
 
 
 def as_dict(message: Message) -> dict[str, Any]:

@@ -22,11 +22,7 @@ _SENTENCES = (
     ("UC", f"{_SUBJECT} closed the connection before it had answered: {_LOGS}"),
     ("UR", f"{_SUBJECT} reset the call before it had answered: {_LOGS}"),
     ("UPE", f"{_SUBJECT} answered with something else than its declared protocol: {_LOGS}"),
-    (
-        "UT",
-        f"{_SUBJECT} did not answer within its request timeout:"
-        f" raise `Timeouts(request=)` in its environment, or {_LOGS}",
-    ),
+    ("UT", f"{_SUBJECT} did not answer within its `Timeouts(request=)`: {_LOGS}"),
     ("UO", f"too many calls to {_SUBJECT} are waiting on this node: call again later"),
     ("NC", f"{_SUBJECT} is on its way to or from this node: {_STATE}"),
 )
@@ -37,28 +33,22 @@ def route_metadata(subject: str, state: str, logs: str) -> dict[str, Any]:
     return {"filter_metadata": {"callmesh": {"subject": subject, "state": state, "logs": logs}}}
 
 
-def connection_manager(
-    name: str, *, edge: bool, route_source: dict[str, Any]
-) -> dict[str, Any]:
-    """The HTTP connection manager of one listener.
+def connection_manager(*, edge: bool, config_source: dict[str, Any]) -> dict[str, Any]:
+    """The HTTP connection manager of a listener that gets its routes from a source.
 
     ``edge`` is the ingress: it tells apps where a browser called from, while a
-    mesh port passes on what the calling app says. ``route_source`` is an
-    `rds` or a `route_config`.
+    mesh port passes on what the calling app says. The stat prefix and the name
+    of the routes are the listener's to add.
     """
     return {
-        "@type": f"{_TYPES}extensions.filters.network.http_connection_manager.v3"
-        ".HttpConnectionManager",
-        "stat_prefix": name,
+        "rds": {"config_source": config_source},
         "codec_type": "AUTO",
-        **route_source,
         "http_filters": [
             # Without a session state it does nothing: routes switch it on.
             {
                 "name": STATEFUL_SESSION,
                 "typed_config": {
-                    "@type": f"{_TYPES}extensions.filters.http.stateful_session.v3"
-                    ".StatefulSession"
+                    "@type": f"{_TYPES}extensions.filters.http.stateful_session.v3.StatefulSession"
                 },
             },
             router(),
@@ -74,6 +64,9 @@ def connection_manager(
         "stream_idle_timeout": "0s",
         "request_timeout": "0s",
         "use_remote_address": edge,
+        # For a caller on loopback Envoy writes the machine's own address here:
+        # the ingress' routes say who called instead.
+        "skip_xff_append": True,
         "internal_address_config": {},
         "preserve_external_request_id": True,
         "request_id_extension": {

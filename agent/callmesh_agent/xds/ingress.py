@@ -16,9 +16,8 @@ from typing import Any
 from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.descriptors import CLUSTER, ROUTES
 from callmesh_agent.xds.http import route_metadata
-from callmesh_agent.xds.policy import CallPolicy
-from callmesh_agent.xds.resource import Resource, resource
-from callmesh_agent.xds.resources import listener, virtual_host
+from callmesh_agent.xds.packing import Resource, resource
+from callmesh_agent.xds.resources import listener
 
 INGRESS = "callmesh/ingress"
 PAGES = "callmesh/pages"
@@ -70,31 +69,39 @@ def pages_cluster(ingress: Ingress) -> Resource:
 
 def domain_problem(domain: str) -> str:
     """Why the ingress does not answer a custom domain, or empty."""
-    if not _HOST.match(domain) or domain.endswith(".localhost"):
-        return (
-            f"custom domain `{domain}` must be a host name in lower case with a dot in it,"
-            " outside `.localhost`"
-        )
-    return ""
-
-
-def app_host(policy: CallPolicy, custom_domain: str) -> Any:
-    """An app's virtual host message; ``custom_domain`` may be empty."""
-    domains = [f"{policy.mesh_name}.localhost", *([custom_domain] if custom_domain else [])]
-    return descriptors.build(
-        "envoy.config.route.v3.VirtualHost", virtual_host(policy, domains)
+    is_host = _HOST.match(domain) and not domain.endswith(".localhost")
+    if is_host and not domain.rpartition(".")[2].isdigit():
+        return ""
+    return (
+        f"custom domain `{domain}` must be a host name in lower case with a dot in it,"
+        " outside `.localhost`, and no address"
     )
+
+
+def app_host(host: Any, mesh_name: str, custom_domain: str) -> Any:
+    """An app's virtual host message under its own names; ``custom_domain`` may be empty."""
+    named = descriptors.copy(host)
+    named.domains[:] = [f"{mesh_name}.localhost", *([custom_domain] if custom_domain else [])]
+    return named
 
 
 def ingress_routes(ingress: Ingress, hosts: Iterable[Any]) -> Resource:
     """The route table: the apps' virtual hosts, the pages, and the refusal."""
-    message: Any = descriptors.build(
+    message = descriptors.build(
         ROUTES,
         {
             "name": INGRESS,
             # `app.localhost:7480` is `app.localhost`; the app sees what was sent.
             "ignore_port_in_host_matching": True,
             "validate_clusters": False,
+            "request_headers_to_add": [
+                {
+                    "header": {
+                        "key": "x-forwarded-for",
+                        "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+                    }
+                }
+            ],
             "virtual_hosts": [
                 {
                     "name": PAGES,

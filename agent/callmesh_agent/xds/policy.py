@@ -18,8 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from callmesh_agent.xds.http import STATEFUL_SESSION, route_metadata
 from callmeshpb.v1 import common_pb2, node_pb2
+
+from callmesh_agent.xds.http import STATEFUL_SESSION, route_metadata
 
 _TYPES = "type.googleapis.com/envoy."
 
@@ -73,10 +74,8 @@ class CallPolicy:
 def gaps(view: node_pb2.ServiceView) -> list[str]:
     """What the service declares and some caller does not honour, as sentences."""
     if view.cookie_affinity and view.service.protocol == common_pb2.PROTOCOL_GRPC:
-        return [
-            f"`cookie_affinity` of app `{view.service.name}` holds for calls to its mesh port,"
-            " not for `xds:///` callers: gRPC keeps no cookies"
-        ]
+        where = f"app `{view.service.name}` holds for calls to its mesh port"
+        return [f"`cookie_affinity` of {where}, not for `xds:///` callers: gRPC keeps no cookies"]
     return []
 
 
@@ -140,8 +139,7 @@ def session_affinity(policy: CallPolicy) -> dict[str, Any]:
         return {}
     return {
         STATEFUL_SESSION: {
-            "@type": f"{_TYPES}extensions.filters.http.stateful_session.v3"
-            ".StatefulSessionPerRoute",
+            "@type": f"{_TYPES}extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute",
             "stateful_session": {
                 "session_state": {
                     "name": "envoy.http.stateful_session.cookie",

@@ -12,9 +12,20 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from callmeshpb.v1 import common_pb2
+
 from callmesh_agent.xds import descriptors
-from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from callmesh_agent.xds.descriptors import (
+    CLUSTER,
+    ENDPOINTS,
+    LISTENER,
+    MANAGER,
+    ROUTES,
+    TYPE_PREFIX,
+    VIRTUAL_HOST,
+)
 from callmesh_agent.xds.http import connection_manager, router
+from callmesh_agent.xds.packing import Resource, resource
 from callmesh_agent.xds.policy import (
     CallPolicy,
     cluster_policy,
@@ -22,8 +33,6 @@ from callmesh_agent.xds.policy import (
     http_routes,
     session_affinity,
 )
-from callmesh_agent.xds.resource import Resource, resource
-from callmeshpb.v1 import common_pb2
 
 ADS: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
 _MANAGER_FILTER = "envoy.filters.network.http_connection_manager"
@@ -44,74 +53,71 @@ class Target:
 
 def listener(name: str, address: str, port: int, *, edge: bool) -> Resource:
     """An HTTP listener of the node's Envoy whose routes come by RDS under its own name."""
-    manager = connection_manager(
-        name, edge=edge, route_source={"rds": {"config_source": ADS, "route_config_name": name}}
+    manager = descriptors.copy(_manager(edge))
+    manager.stat_prefix = name
+    manager.rds.route_config_name = name
+    message = descriptors.build(
+        LISTENER,
+        {
+            "name": name,
+            "address": {"socket_address": {"address": address, "port_value": port}},
+            "traffic_direction": "INBOUND" if edge else "OUTBOUND",
+            # Without a port of one's own, two meshes share it and split its callers.
+            "enable_reuse_port": False,
+            "filter_chains": [{"filters": [{"name": _MANAGER_FILTER}]}],
+        },
     )
-    return resource(
-        name,
-        descriptors.build(
-            LISTENER,
-            {
-                "name": name,
-                "address": {"socket_address": {"address": address, "port_value": port}},
-                "traffic_direction": "INBOUND" if edge else "OUTBOUND",
-                # Without a port of one's own, two meshes share it and split its callers.
-                "enable_reuse_port": False,
-                "filter_chains": [
-                    {"filters": [{"name": _MANAGER_FILTER, "typed_config": manager}]}
-                ],
-            },
-        ),
-    )
+    message.filter_chains[0].filters[0].typed_config.Pack(manager, deterministic=True)
+    return resource(name, message)
 
 
 @cache
+def _manager(edge: bool) -> Any:  # noqa: FBT001
+    return descriptors.build(MANAGER, connection_manager(edge=edge, config_source=ADS))
+
+
 def mesh_listener(mesh_name: str, mesh_port: int) -> Resource:
     """Where code on this node calls a service. Independent of its policy."""
     return listener(mesh_name, "127.0.0.1", mesh_port, edge=False)
 
 
-def mesh_routes(policy: CallPolicy) -> Resource:
-    """The routes behind a mesh port: every host name leads to the service."""
-    return resource(
-        policy.mesh_name,
-        descriptors.build(
-            ROUTES,
-            {
-                "name": policy.mesh_name,
-                "virtual_hosts": [virtual_host(policy, ["*"])],
-                "validate_clusters": False,
-            },
-        ),
+def virtual_host(policy: CallPolicy) -> Any:
+    """A service's virtual host message, for every host name."""
+    return descriptors.build(
+        VIRTUAL_HOST,
+        {
+            "name": policy.mesh_name,
+            "domains": ["*"],
+            "routes": http_routes(policy),
+            "typed_per_filter_config": session_affinity(policy),
+        },
     )
 
 
-def virtual_host(policy: CallPolicy, domains: list[str]) -> dict[str, Any]:
-    """A service under some host names."""
-    host = {"name": policy.mesh_name, "domains": domains, "routes": http_routes(policy)}
-    affinity = session_affinity(policy)
-    return {**host, "typed_per_filter_config": affinity} if affinity else host
+def mesh_routes(mesh_name: str, host: Any) -> Resource:
+    """The routes behind a mesh port: every host name leads to the service."""
+    message = descriptors.message_class(ROUTES)(name=mesh_name, virtual_hosts=[host])
+    # A cluster may arrive after its routes: those calls are answered with 503.
+    message.validate_clusters.value = False
+    return resource(mesh_name, message)
 
 
 def cluster(mesh_name: str, protocol: common_pb2.Protocol) -> Resource:
     """A service's cluster, for Envoy and gRPC alike."""
-    return resource(
-        mesh_name,
-        descriptors.build(
-            CLUSTER,
-            {
-                "name": mesh_name,
-                "type": "EDS",
-                "eds_cluster_config": {"eds_config": ADS},
-                **cluster_policy(protocol),
-            },
-        ),
-    )
+    message = descriptors.copy(_cluster(protocol))
+    message.name = mesh_name
+    return resource(mesh_name, message)
+
+
+@cache
+def _cluster(protocol: common_pb2.Protocol) -> Any:
+    eds = {"type": "EDS", "eds_cluster_config": {"eds_config": ADS}}
+    return descriptors.build(CLUSTER, {**eds, **cluster_policy(protocol)})
 
 
 def endpoints(mesh_name: str, targets: Iterable[Target]) -> Resource:
     """A service's instances. None of them: an empty assignment, which answers at once."""
-    message: Any = descriptors.message_class(ENDPOINTS)(cluster_name=mesh_name)
+    message = descriptors.message_class(ENDPOINTS)(cluster_name=mesh_name)
     group: tuple[int, str, str] | None = None
     locality: Any = None
     for target in sorted(targets):
@@ -139,8 +145,7 @@ def grpc_listener(policy: CallPolicy) -> Resource:
                 "name": name,
                 "api_listener": {
                     "api_listener": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.network"
-                        ".http_connection_manager.v3.HttpConnectionManager",
+                        "@type": TYPE_PREFIX + MANAGER,
                         "stat_prefix": name,
                         "http_filters": [router()],
                         "route_config": {

@@ -25,12 +25,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPE_PREFIX
+from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, KINDS, LISTENER, ROUTES, TYPE_PREFIX
+from callmesh_agent.xds.packing import Resource
 from callmesh_agent.xds.rejections import Rejection, split
-from callmesh_agent.xds.resource import Resource
+from callmesh_agent.xds.resources import endpoints as assignment
 from callmesh_agent.xds.snapshot import ResourceSet, Snapshot
 
-_KINDS = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 _WHOLE = (CLUSTER, LISTENER)
 
 
@@ -76,7 +76,7 @@ class Stream:
         # The newest snapshot whose endpoints the client has taken; 0: none.
         self.endpoints_version = 0
         self._target: Snapshot | None = None
-        self._subscriptions = {kind: _Subscription() for kind in _KINDS}
+        self._subscriptions = {kind: _Subscription() for kind in KINDS}
         self._pushes = 0
 
     def set_target(self, snapshot: Snapshot) -> None:
@@ -88,7 +88,7 @@ class Stream:
         kind = request.type_url.removeprefix(TYPE_PREFIX)
         if self.client is None:
             self.client = _client(request, kind)
-        if kind not in _KINDS:
+        if kind not in KINDS:
             return
         subscription = self._subscriptions[kind]
         subscription.asked = True
@@ -132,7 +132,7 @@ class Stream:
             pushes += self._push_whole(CLUSTER, {**leaving, **target.clusters}, changed)
             for name in changed:
                 self._subscriptions[ENDPOINTS].sent.pop(name, None)
-        pushes += self._push_changed(ENDPOINTS, target.endpoints)
+        pushes += self._push_changed(ENDPOINTS, {**self._orphans(), **target.endpoints})
         if not self._awaits(CLUSTER, ENDPOINTS):
             if not self._awaits(LISTENER):
                 changed = self._changed(LISTENER, target.listeners)
@@ -146,10 +146,20 @@ class Stream:
                 pushes += self._push_whole(CLUSTER, target.clusters, list(leaving))
         return pushes
 
+    def _orphans(self) -> dict[str, Resource]:
+        """Nothing, for clusters that were taken back before they had endpoints.
+
+        Without an answer Envoy would wait for them, and ack nothing, for 15 s.
+        """
+        endpoints = self._subscriptions[ENDPOINTS]
+        unanswered = endpoints.names - endpoints.sent.keys()
+        leaving = self._leaving(CLUSTER, self._resources().clusters) if unanswered else {}
+        return {name: assignment(name, ()) for name in unanswered & leaving.keys()}
+
     def _due_to_grpc(self) -> list[Push]:
         target = self._resources()
         pushes = []
-        for kind in _KINDS:
+        for kind in KINDS:
             subscription = self._subscriptions[kind]
             if subscription.awaited:
                 continue
@@ -205,9 +215,7 @@ class Stream:
         subscription.sent.update(changed)
         return [self._push(kind, subscription, changed.values())]
 
-    def _push(
-        self, kind: str, subscription: _Subscription, resources: Iterable[Resource]
-    ) -> Push:
+    def _push(self, kind: str, subscription: _Subscription, resources: Iterable[Resource]) -> Push:
         assert self._target is not None
         self._pushes += 1
         subscription.awaited = str(self._pushes)

@@ -153,6 +153,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _usage(problem: click.UsageError) -> int:
+    if type(problem).__name__ == "NoArgsIsHelpError":  # of click 8.2 and newer
+        output.say(problem.format_message())
+        return output.USAGE
     where = problem.ctx.command_path if problem.ctx else "callmesh"
     message = problem.format_message().rstrip(".")
     output.error(message[:1].lower() + message[1:], f"see `{where} --help`")

@@ -64,3 +64,14 @@ def _checked(value: str, field: str) -> None:
         names.check_scope(value, field)
     except names.NameProblem as problem:
         output.stop(str(problem), code=output.USAGE)
+
+
+def pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
+    """``K=V`` texts as a mapping. Ends the command for what is not one."""
+    found = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            output.stop(f"`{option} {each}` must be `{option} NAME=value`", code=output.USAGE)
+        found[name] = value
+    return found

@@ -61,10 +61,10 @@ def show_json(value: object) -> None:
 
 def error(message: str, hint: str = "") -> None:
     """``error: …`` and, after a blank line, ``hint: …``, on stderr."""
-    say(f"{paint('error:', 'red', sys.stderr)} {message}")
+    _labelled("error:", "red", message)
     if hint:
         say()
-        say(f"{paint('hint:', 'blue', sys.stderr)} {hint}")
+        _labelled("hint:", "blue", hint)
 
 
 def stop(message: str, *, hint: str = "", code: int = FAILED) -> NoReturn:
@@ -139,6 +139,14 @@ def fields(pairs: Iterable[tuple[str, str]], indent: str = "") -> list[str]:
         lines.append(head + body[0].lstrip() if body else head.rstrip())
         lines += body[1:]
     return lines
+
+
+def _labelled(label: str, colour: str, text: str) -> None:
+    """Prose is wrapped; an indented line (of a traceback, of a log) stays as it is."""
+    for at, line in enumerate(text.splitlines()):
+        whole = f"{label} {line}" if at == 0 else line
+        for part in [whole] if whole[:1].isspace() or not line else wrapped(whole):
+            say(part.replace(label, paint(label, colour, sys.stderr), 1) if at == 0 else part)
 
 
 def _cell(value: object) -> str:

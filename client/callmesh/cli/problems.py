@@ -28,7 +28,8 @@ def report(error: Exception) -> int:
         raise error
     if isinstance(error, errors.CallmeshError):
         kind = next((kind for kind in type(error).__mro__ if kind in _HINTS), None)
-        output.error(_sentence(error), _HINTS[kind] if kind else "")
+        hint = _HINTS[kind] if kind else ""
+        output.error(_sentence(error), "" if "callmesh up" in error.message else hint)
         return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), output.FAILED)
     if isinstance(error, InitializationError):
         output.error(str(error))

@@ -12,10 +12,7 @@ from callmesh.cli import output, shapes, spans
 from callmesh.values import load_json
 
 _INDENT = "  "
-_AUTH = (
-    "required by the app; this mesh does not enforce it yet: whoever reaches this "
-    "machine's loopback can call it"
-)
+_AUTH = "`requires_auth` is kept, and not enforced by the mesh yet"
 _TABLED = {
     "id": "ID",
     "node": "NODE",
@@ -56,9 +53,7 @@ def app(found: scheduler_pb2.App, now: float) -> list[str]:
     return lines
 
 
-def run(
-    found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: float
-) -> list[str]:
+def run(found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: float) -> list[str]:
     """A run: why it waits or how it ended, its attempts and its children."""
     lines = output.fields(
         [

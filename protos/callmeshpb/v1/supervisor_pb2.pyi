@@ -36,20 +36,22 @@ class SupervisorRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., start: _Optional[_Union[StartProcess, _Mapping]] = ..., signal: _Optional[_Union[SignalProcess, _Mapping]] = ..., list: _Optional[_Union[ListProcesses, _Mapping]] = ..., forget: _Optional[_Union[ForgetProcess, _Mapping]] = ..., shutdown: _Optional[_Union[ShutdownSupervisor, _Mapping]] = ...) -> None: ...
 
 class SupervisorReply(_message.Message):
-    __slots__ = ("id", "error", "started", "list", "exited", "zygote")
+    __slots__ = ("id", "error", "started", "list", "exited", "zygote", "supervisor_pid")
     ID_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     LIST_FIELD_NUMBER: _ClassVar[int]
     EXITED_FIELD_NUMBER: _ClassVar[int]
     ZYGOTE_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISOR_PID_FIELD_NUMBER: _ClassVar[int]
     id: int
     error: str
     started: Process
     list: ProcessList
     exited: Process
     zygote: ZygoteState
-    def __init__(self, id: _Optional[int] = ..., error: _Optional[str] = ..., started: _Optional[_Union[Process, _Mapping]] = ..., list: _Optional[_Union[ProcessList, _Mapping]] = ..., exited: _Optional[_Union[Process, _Mapping]] = ..., zygote: _Optional[_Union[ZygoteState, _Mapping]] = ...) -> None: ...
+    supervisor_pid: int
+    def __init__(self, id: _Optional[int] = ..., error: _Optional[str] = ..., started: _Optional[_Union[Process, _Mapping]] = ..., list: _Optional[_Union[ProcessList, _Mapping]] = ..., exited: _Optional[_Union[Process, _Mapping]] = ..., zygote: _Optional[_Union[ZygoteState, _Mapping]] = ..., supervisor_pid: _Optional[int] = ...) -> None: ...
 
 class ZygoteState(_message.Message):
     __slots__ = ("process_id", "outcome", "message", "traceback", "error_type", "import_seconds")

@@ -13,11 +13,11 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from callmesh_wire.errors import NotFoundError
+from callmesh_wire.methods import methods
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from callmesh_server.api.router import refuse
-from callmesh_wire.errors import NotFoundError
-from callmesh_wire.methods import methods
 
 _ALPHA = "grpc.reflection.v1alpha"
 _V1 = "grpc.reflection.v1"
@@ -106,9 +106,7 @@ async def _check(payload: bytes, context: grpc.aio.ServicerContext) -> bytes:
     return _health_response(health, service)
 
 
-async def _watch(
-    payload: bytes, _context: grpc.aio.ServicerContext
-) -> AsyncIterator[bytes]:
+async def _watch(payload: bytes, _context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
     """One answer, and then none: a server that changes its mind ends."""
     health = await asyncio.to_thread(_health)
     yield _health_response(health, health.HealthCheckRequest.FromString(payload).service)

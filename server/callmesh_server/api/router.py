@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
-
-from callmesh_server.api.caller import USER, Caller, CallerKind
 from callmesh_wire import errors, status
 from callmesh_wire.channel import AUTHORIZATION
 from callmesh_wire.methods import Method, methods
+from google.protobuf.message import DecodeError, Message
+
+from callmesh_server.api.caller import USER, Caller, CallerKind
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +38,16 @@ class _Route:
 class Router:
     """Every method of `callmesh_wire.methods` with the handler that serves it."""
 
-    def __init__(self, handlers: Mapping[str, object]) -> None:
-        """``handlers`` by service name; each has a method named `Method.handler`."""
+    def __init__(self, handlers: Mapping[str, Sequence[object]]) -> None:
+        """``handlers`` by service name; one of each has a method named `Method.handler`."""
         self._routes = {
-            name: _Route(method, getattr(handlers[method.service], method.handler))
+            name: _Route(method, _handler_of(handlers[method.service], method))
             for name, method in methods().items()
         }
 
     async def call(
         self, method: str, requests: Message | AsyncIterator[Message], caller: Caller
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message]:
         """Call ``Service/Name`` in this process; a unary answer is one item.
 
         Raises a `CallmeshError`. Messages are handed over, not copied: neither
@@ -75,7 +75,7 @@ class Router:
             async for response in responses:
                 yield response.SerializeToString()
         finally:
-            await responses.aclose()  # type: ignore[attr-defined]
+            await responses.aclose()
 
     def register(
         self,
@@ -99,7 +99,7 @@ class Router:
 
     async def _respond(
         self, route: _Route, requests: Message | AsyncIterator[Message], caller: Caller
-    ) -> Any:
+    ) -> AsyncGenerator[Message]:
         argument: Any = requests
         if route.method.client_streaming:
             argument = _one(requests) if isinstance(requests, Message) else requests
@@ -155,9 +155,7 @@ def _unary(route: _Route, caller: Caller) -> Callable[..., Awaitable[Message]]:
 def _stream(route: _Route, caller: Caller) -> Callable[..., AsyncIterator[Message]]:
     handler, name = route.handler, route.method.name
 
-    async def behaviour(
-        request: Any, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[Message]:
+    async def behaviour(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
         responses = handler(request, caller)
         try:
             async for response in responses:
@@ -215,6 +213,14 @@ def _internal(method: str, defect: Exception) -> errors.InternalError:
         f"`{method}` failed by a defect of the server ({type(defect).__name__}): "
         "its log has the traceback"
     )
+
+
+def _handler_of(objects: Sequence[object], method: Method) -> Callable[..., Any]:
+    for each in objects:
+        handler = getattr(each, method.handler, None)
+        if handler is not None:
+            return handler  # type: ignore[no-any-return]
+    raise LookupError(f"nothing serves {method.path}")
 
 
 async def _one(request: Message) -> AsyncIterator[Message]:

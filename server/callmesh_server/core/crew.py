@@ -30,6 +30,8 @@ class Crew:
     # A node with some of them has not been heard since the server's start:
     # nothing is known of them.
     unheard: bool
+    # Since when all nodes of the newest are being heard without a break.
+    heard_since: float
 
     @property
     def taking_calls(self) -> int:
@@ -49,6 +51,7 @@ def crew_of(world: World, app: App) -> Crew:
     leaving: list[Instance] = []
     lost: list[Instance] = []
     unheard = False
+    heard_since = 0.0
     for each in world.instances_of(app_name(app)):
         node = world.nodes.get(each.node)
         unheard = unheard or (node is not None and not node.lost and not node.heard)
@@ -58,11 +61,12 @@ def crew_of(world: World, app: App) -> Crew:
             leaving.append(each)
         elif each.revision == app.revision:
             newest.append(each)
+            heard_since = max(heard_since, node.complete_since)
         elif each.revision == app.serving_revision:
             serving.append(each)
         else:
             superseded.append(each)
-    return Crew(newest, serving, superseded, leaving, lost, unheard)
+    return Crew(newest, serving, superseded, leaving, lost, unheard, heard_since)
 
 
 def ready(instances: Instances) -> int:

@@ -8,8 +8,11 @@ from callmeshpb.v1.scheduler_pb2 import Task
 from callmesh_server.core.world import Demand
 
 
-def demand_of(task: Task, *, child: bool) -> Demand:
-    """The demand of a run of ``task``; a task's resources replace its environment's."""
+def demand_of(task: Task) -> Demand:
+    """The demand of a run of ``task`` that has no parent.
+
+    A task's resources replace its environment's.
+    """
     environment = task.environment
     own, shared = task.spec.resources, environment.resources
     return Demand(
@@ -21,5 +24,4 @@ def demand_of(task: Task, *, child: bool) -> Demand:
             AppName(environment.project, environment.domain, each)
             for each in environment.depends_on
         ),
-        child=child,
     )

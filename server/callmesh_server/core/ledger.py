@@ -45,7 +45,7 @@ _V = TypeVar("_V")
 
 QUEUE = QueueKey()
 VIEW = ViewKey()
-NO_DEMAND = (Demand(), Demand(child=True))
+NO_DEMAND = Demand()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Ledger:
         self._children: dict[str, set[str]] = {}
         self._waiting: dict[Demand, OrderedDict[str, int]] = {}
         self._usage: dict[str, Usage] = {}
-        self._demands: dict[TaskKey, tuple[Demand, Demand]] = {}
+        self._demands: dict[TaskKey, Demand] = {}
         self._reported: dict[str, set[tuple[str, int, int]]] = {}
         self._held: dict[str, _Held] = {}
         self._held_by_instance: dict[str, _Held] = {}
@@ -140,7 +140,7 @@ class Ledger:
             task.environment.version,
         )
         self._tasks[key] = task
-        self._demands[key] = (demand_of(task, child=False), demand_of(task, child=True))
+        self._demands[key] = demand_of(task)
 
     def remove_task(self, key: TaskKey) -> None:
         """Forget a task that no run needs."""
@@ -199,7 +199,7 @@ class Ledger:
         attempt = attempts.current(run) if run is not None else None
         after = None
         if run is not None and attempt is not None:
-            demand = self._demands.get(task_key(run), NO_DEMAND)[0]
+            demand = self._demands.get(task_key(run), NO_DEMAND)
             after = _Held(
                 attempt.node, 0 if name in self._children else 1, demand.memory, demand.cpu
             )
@@ -220,7 +220,7 @@ class Ledger:
         if not attempts.is_waiting(run):
             self._dequeue(name)
             return
-        demand = self._demands.get(task_key(run), NO_DEMAND)[1 if run.parent else 0]
+        demand = self.world.demand_of(run)
         if self._queued_as.get(name) == demand:
             return
         self._dequeue(name)

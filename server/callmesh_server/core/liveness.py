@@ -62,14 +62,13 @@ def joined(world: World, hello: NodeHello, now: float, lease: float) -> list[Act
     return [PutNode(state), WakeAt(NodeKey(hello.node), state.lease_until)]
 
 
-def disconnected(world: World, node: str, session: int) -> list[Action]:
-    """The node's session of this number (`NodeState.session`) has ended.
+def disconnected(world: World, node: str) -> list[Action]:
+    """The node's session has ended (and was not replaced by a newer one).
 
-    The end of one that was replaced meanwhile changes nothing. The lease runs
-    on: what is on the node counts until then.
+    Its lease runs on: what is on the node counts until then.
     """
     state = world.nodes.get(node)
-    if state is None or not state.connected or state.session != session:
+    if state is None or not state.connected:
         return []
     after = replace(state, connected=False, instances_complete=False, attempts_complete=False)
     return [PutNode(after), WakeAt(NodeKey(node), state.lease_until)]
@@ -85,7 +84,8 @@ def instances_complete(world: World, node: str, now: float) -> list[Action]:
     for identifier in sorted(world.instances_on_node.get(node, NOTHING)):
         if instance_mark(identifier) not in reported:
             actions += forgotten(world.instances[identifier], now)
-    return [*actions, PutNode(replace(state, instances_complete=True, heard=True))]
+    after = replace(state, instances_complete=True, heard=True, complete_since=now)
+    return [*actions, PutNode(after)]
 
 
 def attempts_complete(world: World, node: str, now: float) -> list[Action]:

@@ -1,9 +1,10 @@
 """Which waiting run goes next.
 
-Runs wait in one queue per demand, in the order of their arrival. A child goes
-before a run without a parent: its parent holds a worker until it has ended, so
-finishing trees that have begun frees more than beginning new ones, and nested
-maps finish on a single slot. Among equals the older goes first.
+Runs wait in one queue per demand, in the order of their arrival. The more
+deeply nested goes first: every ancestor holds a worker until it has ended, so
+finishing trees that have begun frees more than beginning new ones; nested maps
+finish on a single slot, with no more workers at once than they are deep. Among
+equals the older goes first.
 
 A run that does not fit does not hold up those behind it, with one exception: a
 run without a parent that only waits for memory or cores *in use* holds back
@@ -37,12 +38,12 @@ def next_turn(world: World) -> Turn | None:
     held_back = False
     for demand in _in_order(world):
         heavy = bool(demand.memory or demand.cpu)
-        if (held_back and heavy and not demand.child) or gate(world, demand):
+        if (held_back and heavy and not demand.depth) or gate(world, demand):
             continue
         found = placement.pick_for_run(world, demand)
         if found.node:
             return Turn(next(iter(world.waiting[demand])), found.node)
-        held_back = held_back or (heavy and not demand.child and found.busy)
+        held_back = held_back or (heavy and not demand.depth and found.busy)
     return None
 
 
@@ -89,6 +90,4 @@ def _in_order(world: World) -> list[Demand]:
     waiting = world.waiting
     if len(waiting) < 2:
         return list(waiting)
-    return sorted(
-        waiting, key=lambda demand: (not demand.child, next(iter(waiting[demand].values())))
-    )
+    return sorted(waiting, key=lambda demand: (-demand.depth, next(iter(waiting[demand].values()))))

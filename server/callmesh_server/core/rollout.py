@@ -50,7 +50,7 @@ def rollout_of(app: App, crew: Crew, gate: Gate, now: float) -> Rollout:
     serves = app.serving_revision == app.revision
     takes_over = not serves and gate.open and ready(crew.newest) >= wanted
     complete = serves or takes_over
-    limit_at = 0.0 if complete else _limit_at(app)
+    limit_at = 0.0 if complete else _limit_at(app, crew)
     failure = "" if complete else _failure(app, crew.newest, limit_at, now)
     older = app.serving_revision if not complete else 0
     return Rollout(
@@ -76,12 +76,13 @@ def _wanted_of_older(app: App, gate: Gate, failure: str) -> int:
     return wanted_replicas(app.serving_spec)
 
 
-def _limit_at(app: App) -> float:
+def _limit_at(app: App, crew: Crew) -> float:
+    """When the start limit is over; time in which nobody listened does not count."""
     found = conditions.find(app, conditions.PROGRESSING)
     if found is None or not conditions.holds(app, conditions.PROGRESSING, conditions.STARTING):
         return 0.0
     limit = span(app.spec.timeouts.startup) or STARTUP_LIMIT
-    return seconds(found.changed_at) + limit + STARTUP_MARGIN
+    return max(seconds(found.changed_at), crew.heard_since) + limit + STARTUP_MARGIN
 
 
 def _failure(app: App, newest: Instances, limit_at: float, now: float) -> str:

@@ -114,7 +114,7 @@ def attempt_reported(world: World, node: str, report: AttemptReport, now: float)
     """What follows from a node's word about an attempt.
 
     A report for anything but a run's current attempt changes nothing: the node
-    is told to end that attempt and to forget it.
+    is told to end that attempt, and to forget it once it has ended.
     """
     run = world.runs.get(report.run)
     attempt = attempts.current(run) if run is not None else None
@@ -160,10 +160,9 @@ _EFFECTS = {
 
 def why_waiting(world: World, run: Run) -> str:
     """Why a run that has not started waits, as of now: for whoever looks at it."""
-    demands = world.demands.get(task_key(run))
-    if demands is None or not attempts.is_waiting(run):
+    if not attempts.is_waiting(run):
         return str(run.message)
-    return queue.why_waiting(world, demands[1 if run.parent else 0])
+    return queue.why_waiting(world, world.demand_of(run))
 
 
 def timeouts_of(world: World, run: Run) -> TaskTimeouts:
@@ -245,11 +244,12 @@ def _its_turn(world: World, run: Run, now: float, ids: Ids) -> list[Action]:
 
 
 def _disown(node: str, report: AttemptReport) -> list[Action]:
-    actions: list[Action] = []
     if report.phase in attempts.ACTIVE_ATTEMPTS:
+        # Its end is reported in turn, and acknowledged then: an acknowledgement
+        # now would have the node kill it without the grace.
         reason = "the run has ended or is tried elsewhere"
-        actions.append(SendStop(node, report.run, report.fence, reason, STOP_GRACE))
-    return [*actions, SendAck(node, report.run, report.fence)]
+        return [SendStop(node, report.run, report.fence, reason, STOP_GRACE)]
+    return [SendAck(node, report.run, report.fence)]
 
 
 def _prepared(run: Run, attempt: Attempt, report: AttemptReport) -> list[Action]:

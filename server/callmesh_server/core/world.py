@@ -12,7 +12,7 @@ memory (leases, indexes) is a dataclass.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from callmesh_wire.names import AppName
@@ -104,6 +104,8 @@ class NodeState:
     # Since its session opened, the node has reported all that it has.
     instances_complete: bool = False
     attempts_complete: bool = False
+    # When it last became so for its instances.
+    complete_since: float = 0.0
     # The node has reported all its instances once since this server's start,
     # so what is recorded of them is not from an earlier life.
     heard: bool = False
@@ -126,9 +128,8 @@ class Demand:
     python_version: str = ""
     # Apps that must have been ready once.
     depends_on: tuple[AppName, ...] = ()
-    # A child run goes before those that have no parent: its parent holds a
-    # worker until the child has ended.
-    child: bool = False
+    # How many runs it is nested in: 0 for one without a parent.
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +176,8 @@ class World:
     # value is the number of the arrival.
     waiting: Mapping[Demand, Mapping[str, int]] = field(default_factory=dict)
     usage: Mapping[str, Usage] = field(default_factory=dict)
-    # Of a known task: the demand of its runs without and with a parent.
-    demands: Mapping[TaskKey, tuple[Demand, Demand]] = field(default_factory=dict)
+    # Of a known task: the demand of its runs that have no parent.
+    demands: Mapping[TaskKey, Demand] = field(default_factory=dict)
     # What a node has reported since its session began, until it has said that
     # it is complete: attempts as (run, epoch, counter), instances as
     # ``instances.instance_mark``.
@@ -186,6 +187,20 @@ class World:
         """The app's instances, oldest first."""
         found = [self.instances[each] for each in self.instances_of_app.get(name, NOTHING)]
         return sorted(found, key=lambda each: (fence_of(each.fence), each.id))
+
+    def demand_of(self, run: scheduler_pb2.Run) -> Demand:
+        """What the run needs from a node."""
+        demand = self.demands.get(task_key(run), Demand())
+        return replace(demand, depth=self.depth_of(run)) if run.parent else demand
+
+    def depth_of(self, run: scheduler_pb2.Run) -> int:
+        """How many runs, ended ones' ancestors not counted, it is nested in."""
+        depth, above = 0, run.parent
+        while above:
+            depth += 1
+            parent = self.runs.get(above)
+            above = parent.parent if parent is not None else ""
+        return depth
 
     def is_lost(self, node: str) -> bool:
         """Whether the node's lease is over (or the node is not known at all)."""

@@ -11,67 +11,28 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from callmesh_wire.errors import FailedPreconditionError
+from callmeshpb.v1 import registry_pb2, scheduler_pb2
 from google.protobuf.message import Message
 
 from callmesh_server.store import schema
 from callmesh_server.store.records import Records
+from callmesh_server.store.rows import (
+    ExternalRow,
+    Loaded,
+    MeshPortRow,
+    NumberedRun,
+    RunFilter,
+    SecretRow,
+)
 from callmesh_server.store.writer import Writer
-from callmesh_wire.errors import FailedPreconditionError
-from callmeshpb.v1 import registry_pb2, scheduler_pb2
 
 Answer = TypeVar("Answer", bound=Message)
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class MeshPortRow:
-    """A mesh port; ``released_at`` is 0 while it is in use."""
-
-    port: int
-    mesh_name: str
-    released_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class ExternalRow:
-    """A registered instance and its lease in seconds."""
-
-    request: registry_pb2.RegisterRequest
-    lease: float
-
-
-@dataclass(frozen=True, slots=True)
-class SecretRow:
-    """A secret without its value."""
-
-    project: str
-    domain: str
-    name: str
-    created_at: float
-    updated_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the server keeps in memory, as it was on disk at its start."""
-
-    epoch: int
-    apps: list[scheduler_pb2.App] = field(default_factory=list)
-    instances: list[scheduler_pb2.Instance] = field(default_factory=list)
-    nodes: list[scheduler_pb2.Node] = field(default_factory=list)
-    ports: list[MeshPortRow] = field(default_factory=list)
-    externals: list[ExternalRow] = field(default_factory=list)
-    # The newest deployed version of each, and those of unfinished runs.
-    tasks: list[scheduler_pb2.Task] = field(default_factory=list)
-    newest: list[scheduler_pb2.Task] = field(default_factory=list)
-    # Unfinished, with inputs, and the request id of each.
-    runs: list[scheduler_pb2.Run] = field(default_factory=list)
-    request_ids: dict[str, str] = field(default_factory=dict)
 
 
 class Database:
@@ -113,17 +74,26 @@ class Database:
         )
         return None if row is None else whole_run(row)
 
-    async def runs(
-        self, where: Sequence[sa.ColumnElement[bool]], before: int, limit: int
-    ) -> list[tuple[int, scheduler_pb2.Run]]:
-        """Runs without values and their numbers, newest first, under ``before``."""
+    async def runs(self, wanted: RunFilter, before: int, limit: int) -> list[NumberedRun]:
+        """Runs without values, newest first; only those numbered under ``before``, if not 0.
+
+        A run that has not ended matches any phase: memory knows it better.
+        """
         table = schema.runs
         query = sa.select(table.c.number, table.c.record).order_by(table.c.number.desc())
-        query = query.where(*where).limit(limit)
+        if wanted.scope is not None:
+            project, domain = wanted.scope
+            query = query.where(table.c.project == project, table.c.domain == domain)
+        if wanted.task:
+            query = query.where(table.c.task == wanted.task)
+        if wanted.parent:
+            query = query.where(table.c.parent == wanted.parent)
+        if wanted.phases:
+            query = query.where(sa.or_(table.c.ended == 0, table.c.phase.in_(wanted.phases)))
         if before:
             query = query.where(table.c.number < before)
-        rows = await self.read(lambda c: c.execute(query).all())
-        return [(row.number, scheduler_pb2.Run.FromString(row.record)) for row in rows]
+        rows = await self.read(lambda c: c.execute(query.limit(limit)).all())
+        return [NumberedRun(row.number, scheduler_pb2.Run.FromString(row.record)) for row in rows]
 
     async def tasks(
         self, project: str, domain: str, name: str = "", version: str = ""
@@ -311,9 +281,7 @@ def _tasks_of(
     return [scheduler_pb2.Task.FromString(record) for record in found if record is not None]
 
 
-def _messages(
-    connection: sa.Connection, query: sa.Select[Any], kind: type[Answer]
-) -> list[Answer]:
+def _messages(connection: sa.Connection, query: sa.Select[Any], kind: type[Answer]) -> list[Answer]:
     return [kind.FromString(row.record) for row in connection.execute(query)]
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import sqlalchemy as sa
+from callmeshpb.v1 import registry_pb2, scheduler_pb2
 from google.protobuf.message import Message
 from sqlalchemy.dialects import postgresql, sqlite
 
 from callmesh_server.store import schema
 from callmesh_server.store.writer import Change, Statement
-from callmeshpb.v1 import registry_pb2, scheduler_pb2
 
 ENDED_PHASES = frozenset(
     {
@@ -53,13 +53,13 @@ class Records:
         self._put_secret = self._upsert(schema.secrets, keep=("created_at",))
         self._delete_secret = self._delete(schema.secrets, "project", "domain", "name")
         self._insert_run = self._compile(
-            schema.runs.insert().values(
-                {c.name: sa.bindparam(c.name) for c in schema.runs.c if c.name != "number"}
-            )
+            self._insert(schema.runs)
+            .values({c.name: sa.bindparam(c.name) for c in schema.runs.c if c.name != "number"})
+            .on_conflict_do_nothing()
         )
         self._update_run = self._run_update("phase", "ended", "record")
         self._end_run = self._run_update("phase", "ended", "record", "outputs")
-        self._insert_request = self._compile(schema.requests.insert())
+        self._put_request = self._upsert(schema.requests)
         self._expire_requests = self._compile(
             schema.requests.delete().where(schema.requests.c.created_at < sa.bindparam("before"))
         )
@@ -134,9 +134,7 @@ class Records:
             },
         )
 
-    def delete_external(
-        self, project: str, domain: str, service: str, instance_id: str
-    ) -> Change:
+    def delete_external(self, project: str, domain: str, service: str, instance_id: str) -> Change:
         """A registered instance that is gone."""
         return Change(
             self._delete_external,
@@ -179,6 +177,7 @@ class Records:
                 "inputs": inputs.SerializeToString(),
                 "outputs": outputs_record(run),
             },
+            once=True,
         )
 
     def update_run(self, run: scheduler_pb2.Run) -> Change:
@@ -197,7 +196,7 @@ class Records:
     def request(self, request_id: str, method: str, answer: Message, now: float) -> Change:
         """What a mutation was answered."""
         return Change(
-            self._insert_request,
+            self._put_request,
             {
                 "request_id": request_id,
                 "method": method,
@@ -210,9 +209,7 @@ class Records:
         """Forget answers from before that time."""
         return Change(self._expire_requests, {"before": before})
 
-    def put_secret(
-        self, project: str, domain: str, name: str, sealed: bytes, now: float
-    ) -> Change:
+    def put_secret(self, project: str, domain: str, name: str, sealed: bytes, now: float) -> Change:
         """A secret's sealed value."""
         return Change(
             self._put_secret,

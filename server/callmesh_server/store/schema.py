@@ -102,6 +102,7 @@ runs = sa.Table(
     sa.Column("inputs", sa.LargeBinary, nullable=False),
     sa.Column("outputs", sa.LargeBinary, nullable=False),
     sa.Index("runs_by_scope", "project", "domain", "number"),
+    sa.Index("runs_by_task", "project", "domain", "task", "number"),
     sa.Index("runs_by_parent", "parent", "number", sqlite_where=sa.text("parent != ''")),
     sa.Index("runs_active", "number", sqlite_where=sa.text("ended = 0")),
     sqlite_autoincrement=True,

@@ -78,8 +78,10 @@ class Secrets:
                 missing.append(secret_name(ref))
             elif ref.mount:
                 files[ref.mount] = value
+            elif (text := _as_text(value)) is None:
+                missing.append(f"{secret_name(ref)} (not text: mount it as a file)")
             else:
-                env[ref.env_var] = value.decode(errors="surrogateescape")
+                env[ref.env_var] = text
         return SecretValues(env, files, tuple(missing)) if env or files or missing else NO_VALUES
 
     def _seal(self, label: bytes, value: bytes) -> bytes:
@@ -136,6 +138,14 @@ class Secrets:
 def secret_name(ref: common_pb2.SecretRef) -> str:
     """The stored name of a reference: its key, or `<group>.<key>`."""
     return f"{ref.group}.{ref.key}" if ref.group else ref.key
+
+
+def _as_text(value: bytes) -> str | None:
+    """The value as an environment variable can carry it, or None."""
+    try:
+        return None if b"\0" in value else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _label(project: str, domain: str, name: str) -> bytes:

@@ -1,12 +1,14 @@
 """The one writer: a thread that commits what callers hand it, in their order.
 
-Whatever waits when the thread is free is committed together (group commit),
-each caller's changes in a savepoint of their own, so that one caller's broken
-constraint is nobody else's problem. Callers are told on the event loop, after
-the commit, in their order.
+Whatever waits when the thread is free is committed together (group commit). One
+caller's broken constraint is nobody else's problem: the group is then committed
+again one by one. Callers are told on the event loop, after the commit, in their
+order.
 
 Statements are SQLAlchemy Core, compiled once, and executed on the driver's own
 connection: SQLAlchemy's bookkeeping per execution costs more than the commit.
+They are few, because the driver lets go of the interpreter's lock at each, and
+a busy event loop gives it back late: hence no savepoint for every caller.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-
 from callmesh_wire.errors import AlreadyExistsError, CallmeshError, UnavailableError
 
 Done = Callable[[CallmeshError | None], None]
@@ -43,10 +44,15 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One statement with its values by bind name."""
+    """One statement with its values by bind name.
+
+    ``once``: an `INSERT … ON CONFLICT DO NOTHING`, the first of its write, that
+    refuses the whole write where the row exists.
+    """
 
     statement: Statement
     values: Mapping[str, Any]
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +139,32 @@ class Writer:
                 break
         return group
 
-    def _commit(self, cursor: Any, writes: list[_Write]) -> list[CallmeshError | None]:
+    def _commit(self, cursor: Any, writes: Sequence[_Write]) -> list[CallmeshError | None]:
         if not writes:
             return []
         driver = self._engine.dialect.loaded_dbapi
         try:
             if not self._reason:
-                cursor.execute("BEGIN IMMEDIATE")
-                outcomes = [_savepoint(cursor, write.changes, driver) for write in writes]
-                cursor.execute("COMMIT")
-                return outcomes
+                return self._commit_together(cursor, writes, driver)
         except driver.Error as problem:
             self._reason = f"{type(problem).__name__}: {problem}"
             self._loop.call_soon_threadsafe(self._break)
         return [_broken(self._reason) for _ in writes]
+
+    def _commit_together(
+        self, cursor: Any, writes: Sequence[_Write], driver: Any
+    ) -> list[CallmeshError | None]:
+        """One transaction; where a constraint breaks it, one for each write."""
+        cursor.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [_execute(cursor, write.changes) for write in writes]
+        except driver.IntegrityError as problem:
+            cursor.execute("ROLLBACK")
+            if len(writes) == 1:
+                return [DuplicateError(f"it exists already ({problem})")]
+            return [self._commit_together(cursor, [each], driver)[0] for each in writes]
+        cursor.execute("COMMIT")
+        return outcomes
 
     def _break(self) -> None:
         if not self.broken.done():
@@ -167,19 +185,12 @@ class Writer:
             self._loop.call_soon_threadsafe(tell)
 
 
-def _savepoint(cursor: Any, changes: Sequence[Change], driver: Any) -> CallmeshError | None:
-    cursor.execute("SAVEPOINT caller")
-    try:
-        for change in changes:
-            values = change.values
-            cursor.execute(
-                change.statement.sql, tuple(values[name] for name in change.statement.names)
-            )
-    except driver.IntegrityError as problem:
-        cursor.execute("ROLLBACK TO caller")
-        cursor.execute("RELEASE caller")
-        return DuplicateError(f"it exists already ({problem})")
-    cursor.execute("RELEASE caller")
+def _execute(cursor: Any, changes: Sequence[Change]) -> CallmeshError | None:
+    for change in changes:
+        values = change.values
+        cursor.execute(change.statement.sql, tuple(values[n] for n in change.statement.names))
+        if change.once and not cursor.rowcount:
+            return DuplicateError("it exists already")
     return None
 
 

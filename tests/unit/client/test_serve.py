@@ -182,7 +182,10 @@ def test_calls_wait_in_the_backlog_until_the_app_serves(tmp_path: Path, apps: li
     apps.append(app)
     assert app.get("/hello") == (200, b'{"hello":"you"}')
     assert app.terminate() == 128 + signal.SIGTERM
-    assert [line for line in app.lines() if "down" in line] == ["lifespan down", "hook down"]
+    assert [line for line in app.lines() if line in ("lifespan down", "hook down")] == [
+        "lifespan down",
+        "hook down",
+    ]
 
 
 def test_a_call_in_flight_ends_before_the_app_does(tmp_path: Path, apps: list[App]) -> None:

@@ -53,9 +53,7 @@ def _apps_and_nodes() -> None:
         *_texts("project", "domain", "app", "node"),
         sa.Column("record", sa.LargeBinary, nullable=False),
     )
-    op.create_table(
-        "nodes", *_key("name"), sa.Column("record", sa.LargeBinary, nullable=False)
-    )
+    op.create_table("nodes", *_key("name"), sa.Column("record", sa.LargeBinary, nullable=False))
     op.create_table(
         "mesh_ports",
         sa.Column("port", sa.Integer, primary_key=True, autoincrement=False),
@@ -96,6 +94,7 @@ def _tasks_and_runs() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("runs_by_scope", "runs", ["project", "domain", "number"])
+    op.create_index("runs_by_task", "runs", ["project", "domain", "task", "number"])
     op.create_index(
         "runs_by_parent", "runs", ["parent", "number"], sqlite_where=sa.text("parent != ''")
     )

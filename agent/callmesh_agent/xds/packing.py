@@ -12,11 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from callmesh_agent.xds import descriptors
-from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, LISTENER, ROUTES
-
-_MANAGER = (
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-)
+from callmesh_agent.xds.descriptors import ANY, CLUSTER, ENDPOINTS, LISTENER, MANAGER, ROUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class Resource:
 
 def resource(name: str, message: Message) -> Resource:
     """Pack a message as the resource called ``name``."""
-    packed = descriptors.message_class("google.protobuf.Any")()
+    packed = descriptors.message_class(ANY)()
     packed.Pack(message, deterministic=True)
     kind = message.DESCRIPTOR.full_name
     needs, binds = _NEEDS[kind](message)
@@ -69,7 +65,7 @@ def _of_listener(message: Any) -> tuple[set[tuple[str, str]], str]:
     packed = [message.api_listener.api_listener] if message.HasField("api_listener") else []
     packed += [f.typed_config for chain in message.filter_chains for f in chain.filters]
     for item in packed:
-        manager: Any = descriptors.message_class(_MANAGER)()
+        manager = descriptors.message_class(MANAGER)()
         if not item.Unpack(manager):
             continue
         if manager.HasField("rds"):

@@ -1,0 +1,157 @@
+"""The composition root of a node: every part is built here, started in order, ended in reverse.
+
+Order of a start: the supervisor and what lives from before; what is known of
+the mesh, published before Envoy or a workload asks; the session; Envoy; and
+once all of that answers, what makes the first deploy quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+
+from callmeshpb.v1 import node_pb2, supervisor_pb2
+
+from callmesh_agent import logs, retention, spool
+from callmesh_agent.conditions import Conditions
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.core import events
+from callmesh_agent.core.state import State
+from callmesh_agent.dataplane import DataPlane
+from callmesh_agent.driver import Driver, Parts
+from callmesh_agent.link import Link
+from callmesh_agent.logs import Logs
+from callmesh_agent.outbox import Outbox
+from callmesh_agent.proxy import PROCESS_ID, Proxy
+from callmesh_agent.session import Session
+from callmesh_agent.sizes import measure_workers
+from callmesh_agent.socket import Around, WorkloadSocket
+from callmesh_agent.starts import Starts, base_hash
+from callmesh_agent.supervision import Supervision
+from callmesh_agent.workspace import Workspace
+
+TAIL_LINES = 20
+log = logging.getLogger("callmesh.agent")
+
+
+class Agent:
+    """One node's agent."""
+
+    def __init__(self, settings: AgentSettings, link: Link) -> None:
+        self._settings = settings
+        state = State(incarnation=secrets.token_hex(3), base_hash=base_hash(settings))
+        self._driver = Driver(state)
+        self._group: asyncio.TaskGroup
+        self._supervised = asyncio.Event()
+        workspace = Workspace(settings.bundles_dir, link)
+        supervision = Supervision(
+            settings, self._deliver_process, self._log_tail, self._process_started
+        )
+        session = Session(
+            settings, link, self._driver.deliver, self._receive_view, self._receive_logs
+        )
+        conditions = Conditions(session.report_conditions)
+        self._proxy = Proxy(settings, supervision, conditions)
+        dataplane = DataPlane(settings, conditions.view_problem, self._proxy.rejected)
+        around = Around(
+            node=settings.node,
+            link=link,
+            identities=supervision.identities,
+            deliver=self._driver.deliver,
+            run_of=self._driver.run_of,
+        )
+        self._parts = Parts(
+            settings=settings,
+            workspace=workspace,
+            starts=Starts(settings, workspace),
+            supervision=supervision,
+            dataplane=dataplane,
+            session=session,
+            socket=WorkloadSocket(str(settings.workload_socket), around),
+            logs=Logs(settings.logs_dir),
+        )
+        self._proxy.watch(dataplane)
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Run until cancelled. ``started`` is called once Envoy answers and the session is up.
+
+        Processes go on when this ends: they are the supervisor's.
+        """
+        parts = self._parts
+        self._make_folders()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._driver.attach(parts, group)
+            try:
+                # Nobody can be heard before what lives is known: an exit or a
+                # hello of a process that the core does not know would be lost.
+                self._driver.deliver(events.SpoolRead(spool.read(self._settings.spool_dir)))
+                group.create_task(parts.supervision.run())
+                await self._supervised.wait()
+                self._driver.trust(parts.dataplane.ready_here())
+                parts.dataplane.open()
+                self._driver.deliver(events.EndpointsChanged(parts.dataplane.endpoints))
+                await _until_started(group, parts.dataplane.ads.run, parts.socket.run)
+                group.create_task(parts.session.run())
+                group.create_task(self._proxy.run())
+                group.create_task(
+                    measure_workers(parts.supervision.identities, self._driver.deliver)
+                )
+                group.create_task(retention.keep(parts.workspace, self._settings, self._in_use))
+                await self._proxy.serving.wait()
+                await parts.session.opened.wait()
+                started()
+                self._driver.deliver(events.Warmed())
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._driver.close()
+
+    def _make_folders(self) -> None:
+        settings = self._settings
+        for folder in (settings.logs_dir, settings.bundles_dir, settings.spool_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.envoy_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _deliver_process(self, event: events.Event) -> None:
+        if isinstance(event, events.ProcessExited) and event.process.process_id == PROCESS_ID:
+            self._proxy.exited(event.process)
+            return
+        self._driver.deliver(event)
+        if isinstance(event, events.SupervisorConnected):
+            self._supervised.set()
+            self._proxy.supervised(event.processes)
+
+    def _process_started(self, process: supervisor_pb2.Process) -> None:
+        if process.process_id == PROCESS_ID:
+            self._proxy.started(process)
+        self._parts.socket.introduce()
+
+    def _in_use(self) -> set[str]:
+        """Names of logs and bundles that belong to something that lives."""
+        state = self._driver.state
+        bundles = {each.recipe.code.bundle for each in state.pools.values()}
+        for instance in state.instances.values():
+            if instance.desired is not None:
+                bundles.add(instance.desired.spec.code.bundle)
+        return bundles | set(state.instances) | set(state.workers) | set(state.zygotes)
+
+    def _log_tail(self, process: supervisor_pb2.Process) -> tuple[str, ...]:
+        return logs.last_lines(process.log_path, process.log_start, TAIL_LINES)
+
+    def _receive_view(self, view: node_pb2.MeshView) -> None:
+        self._driver.deliver(events.EndpointsChanged(self._parts.dataplane.receive_view(view)))
+
+    def _receive_logs(self, message: node_pb2.ServerMessage, outbox: Outbox) -> None:
+        if message.HasField("log"):
+            self._parts.logs.open(self._group, message.log, outbox.put_chunk)
+        else:
+            self._parts.logs.cancel(message.log_cancel.stream_id)
+
+
+async def _until_started(group: asyncio.TaskGroup, *runs: Callable[..., object]) -> None:
+    for run in runs:
+        is_up = asyncio.Event()
+        group.create_task(run(is_up.set))  # type: ignore[arg-type]
+        await is_up.wait()

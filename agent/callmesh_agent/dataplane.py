@@ -1,0 +1,141 @@
+"""What this node's Envoy and its callers are told: from the view, and from itself.
+
+The last view is kept on disk, and a new agent goes on from it. For this node's
+own instances the core's word wins over the view, and is published before
+anything else happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+
+from callmeshpb.v1 import node_pb2, registry_pb2
+from google.protobuf.message import DecodeError
+
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.core.instructions import LocalEndpoint
+from callmesh_agent.diskfile import write_whole
+from callmesh_agent.xds.ads import AdsServer
+from callmesh_agent.xds.ingress import INGRESS
+from callmesh_agent.xds.rejections import Rejection
+from callmesh_agent.xds.snapshot import (
+    Inconsistent,
+    Ingress,
+    LocalInstance,
+    LocalTruth,
+    Snapshot,
+    compile_snapshot,
+)
+
+ACK_LIMIT = 5.0
+log = logging.getLogger("callmesh.agent")
+
+
+class DataPlane:
+    """The view, this node's truth about itself, and the snapshot of both."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        on_problem: Callable[[str], None],
+        on_rejected: Callable[[list[Rejection]], None],
+    ) -> None:
+        """``on_problem`` hears why a view cannot be served, "" when that is over."""
+        self._settings = settings
+        self._on_problem = on_problem
+        self.ads = AdsServer(str(settings.ads_socket), on_rejected)
+        self._ingress = Ingress(
+            settings.ingress_address, settings.ingress_port, str(settings.pages_socket)
+        )
+        self._view = self._read_view()
+        self._local: dict[str, LocalInstance] = {}
+        self._snapshot: Snapshot | None = None
+        self._version = 0
+        self._notes: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Mesh names and the base URLs at which code on this node calls them."""
+        return {
+            each.service.mesh_name: each.service.endpoint
+            or f"http://127.0.0.1:{each.service.mesh_port}"
+            for each in self._view.services
+        }
+
+    def ready_here(self) -> set[str]:
+        """Instances of this node that took calls when the last view was made."""
+        return {
+            endpoint.instance_id
+            for each in self._view.services
+            for endpoint in each.service.endpoints
+            if endpoint.node == self._settings.node
+            and endpoint.health == registry_pb2.ENDPOINT_HEALTH_READY
+        }
+
+    def open(self) -> None:
+        """Publish what is known from before: Envoy never sees less than that."""
+        self._write_endpoints()
+        self._publish()
+
+    def receive_view(self, view: node_pb2.MeshView) -> dict[str, str]:
+        """Take over a view; its endpoints, which are on disk when this returns."""
+        self._view = view
+        self._publish()
+        self._write_endpoints()
+        write_whole(self._settings.view_file, view.SerializeToString())
+        return self.endpoints
+
+    def set_local(self, rotation: Mapping[str, LocalEndpoint]) -> None:
+        """Take over what this node knows of its own instances."""
+        self._local = {
+            name: LocalInstance(each.address, each.port, each.ready)
+            for name, each in rotation.items()
+        }
+        self._publish()
+
+    def port_of(self, listener: str) -> int:
+        """The port of a listener of ours, 0 if there is none of that name."""
+        if listener == INGRESS:
+            return self._settings.ingress_port
+        ports = {each.service.mesh_name: each.service.mesh_port for each in self._view.services}
+        return ports.get(listener, 0)
+
+    async def taken(self) -> None:
+        """Wait until Envoy has what was published last, within a limit."""
+        try:
+            async with asyncio.timeout(ACK_LIMIT):
+                await self.ads.acked(self._version)
+        except TimeoutError:
+            log.warning("Envoy has not taken version %d within %g s", self._version, ACK_LIMIT)
+
+    def _publish(self) -> None:
+        self._version += 1
+        truth = LocalTruth(self._settings.node, self._settings.zone, self._local)
+        try:
+            snapshot = compile_snapshot(
+                self._view, truth, self._ingress, self._version, self._snapshot
+            )
+        except Inconsistent as problem:
+            log.error("the mesh view cannot be served: %s", problem)
+            self._on_problem(str(problem))
+            return
+        self._snapshot = snapshot
+        self.ads.publish(snapshot)
+        self._on_problem("")
+        if snapshot.notes != self._notes:
+            self._notes = snapshot.notes
+            for note in snapshot.notes:
+                log.warning("%s", note)
+
+    def _write_endpoints(self) -> None:
+        content = json.dumps(self.endpoints, indent=1, sort_keys=True)
+        write_whole(self._settings.endpoints_file, content.encode())
+
+    def _read_view(self) -> node_pb2.MeshView:
+        try:
+            return node_pb2.MeshView.FromString(self._settings.view_file.read_bytes())
+        except (FileNotFoundError, DecodeError):
+            return node_pb2.MeshView()

@@ -1,0 +1,283 @@
+"""Performs what the core decides: cheap things at once, slow ones as owned tasks.
+
+One event at a time goes through `step`; what it says is done in order. Each
+slow instruction is a task whose end is the next event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Collection
+from dataclasses import dataclass
+
+from callmesh_wire.errors import CallmeshError, UnavailableError
+from callmeshpb.v1 import scheduler_pb2, supervisor_pb2, workload_pb2
+
+from callmesh_agent import environment, ports, probe, spool
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.core import events, instances, step, workers, zygotes
+from callmesh_agent.core import instructions as do
+from callmesh_agent.core.state import Phase, State
+from callmesh_agent.dataplane import DataPlane
+from callmesh_agent.logs import Logs
+from callmesh_agent.session import Session
+from callmesh_agent.socket import WorkloadSocket
+from callmesh_agent.starts import Starts
+from callmesh_agent.supervision import Supervision
+from callmesh_agent.workspace import Workspace
+
+# How often connections of an instance that is being emptied are counted.
+DRAIN_LOOK = 0.1
+_OPEN = (
+    scheduler_pb2.ATTEMPT_PHASE_DISPATCHED,
+    scheduler_pb2.ATTEMPT_PHASE_RUNNING,
+)
+log = logging.getLogger("callmesh.agent")
+
+
+@dataclass(slots=True)
+class Parts:
+    """What instructions are performed with."""
+
+    settings: AgentSettings
+    workspace: Workspace
+    starts: Starts
+    supervision: Supervision
+    dataplane: DataPlane
+    session: Session
+    socket: WorkloadSocket
+    logs: Logs
+
+
+class Clock:
+    """Epoch seconds that never step back."""
+
+    def __init__(self) -> None:
+        self._zero = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """The time now."""
+        return self._zero + time.monotonic()
+
+
+class Driver:
+    """The state of this node, and the only place where it changes."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._clock = Clock()
+        self._parts: Parts
+        self._group: asyncio.TaskGroup
+        self._waiting: deque[events.Event] = deque()
+        self._busy = False
+        self._timers: dict[events.Key, asyncio.TimerHandle] = {}
+        self._listeners = ports.ListenerTable()
+        self._probes: dict[str, asyncio.Task[None]] = {}
+
+    def attach(self, parts: Parts, group: asyncio.TaskGroup) -> None:
+        """Give it hands; once, before the first event."""
+        self._parts = parts
+        self._group = group
+
+    def deliver(self, event: events.Event) -> None:
+        """Let an event happen, after those that came before it."""
+        self._waiting.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._waiting:
+                self._step(self._waiting.popleft(), self._clock.now())
+        finally:
+            self._busy = False
+
+    def trust(self, ready: Collection[str]) -> None:
+        """Adopted instances that took calls before, and still listen, go on taking them."""
+        for instance in list(self.state.instances.values()):
+            if instance.id not in ready or instance.phase is not Phase.PROBING:
+                continue
+            listener = probe.find_listener(probe.target_of(instance))
+            if listener is not None:
+                self.deliver(
+                    events.InstanceReady(
+                        instance.id,
+                        instance.generation,
+                        address=listener.dial,
+                        port=listener.port,
+                        exposed=listener.is_exposed,
+                    )
+                )
+
+    def close(self) -> None:
+        """No timer fires any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def run_of(self, worker_id: str) -> str:
+        """The run whose attempt a worker executes, or ""."""
+        worker = self.state.workers.get(worker_id)
+        return worker.attempt.run if worker is not None and worker.attempt is not None else ""
+
+    def _step(self, event: events.Event, now: float) -> None:
+        self.state, instructions = step(self.state, event, now)
+        for instruction in instructions:
+            self._perform(instruction)
+
+    def _perform(self, instruction: do.Instruction) -> None:
+        parts = self._parts
+        match instruction:
+            case do.SendPrepare(worker_id, order):
+                parts.socket.send(worker_id, workload_pb2.WorkloadReply(prepare=order))
+            case do.SendGo(worker_id, go):
+                parts.socket.send(worker_id, workload_pb2.WorkloadReply(go=go))
+            case do.SendAck(worker_id, ack):
+                parts.socket.send(worker_id, workload_pb2.WorkloadReply(ack=ack))
+            case do.ReportAttempt(report):
+                parts.session.report_attempt(report)
+                if report.phase not in _OPEN and report.worker:
+                    parts.logs.attempt_ended(report.worker, report.log_start, report.log_end)
+            case do.ReportInstance(report):
+                parts.session.report_instance(report)
+            case do.ReportInstancesComplete():
+                parts.session.report_instances_complete()
+            case do.ReportAttemptsComplete():
+                parts.session.report_attempts_complete()
+            case do.Publish(rotation):
+                parts.dataplane.set_local(rotation)
+            case do.WakeAt(key, at):
+                self._wake_at(key, at)
+            case _:
+                self._perform_slow(instruction)
+
+    def _perform_slow(self, instruction: do.Instruction) -> None:
+        parts = self._parts
+        match instruction:
+            case do.UnpackBundle(digest):
+                self._spawn(self._unpack(digest))
+            case do.StartInstance() | do.StartWorker() | do.StartZygote():
+                self._spawn(self._start(instruction))
+            case do.SignalProcess(process_id, signal, kill_after):
+                self._spawn(_ignored(parts.supervision.signal(process_id, signal, kill_after)))
+            case do.ForgetProcess(process_id):
+                self._spawn(_ignored(parts.supervision.forget(process_id)))
+            case do.Probe(instance_id):
+                self._end_probe(instance_id)
+                target = probe.target_of(self.state.instances[instance_id])
+                self._probes[instance_id] = self._group.create_task(self._probe(target))
+            case do.EndProbe(instance_id):
+                self._end_probe(instance_id)
+            case do.LeaveRotation(instance_id, generation):
+                self._spawn(self._leave_rotation(instance_id, generation))
+            case do.AwaitDrained(instance_id, generation, port):
+                self._spawn(self._await_drained(instance_id, generation, port))
+            case do.RemoveInstanceFiles(instance_id):
+                environment.remove_secrets(parts.starts.secrets_of_instance(instance_id))
+            case do.RemovePoolFiles(pool):
+                environment.remove_secrets(parts.starts.secrets_of_pool(pool))
+            case do.ForgetSpooled(run, epoch, counter):
+                spool.remove(parts.settings.spool_dir, run, epoch, counter)
+
+    def _spawn(self, work: Awaitable[events.Event | None]) -> None:
+        self._group.create_task(self._deliver_end(work))
+
+    async def _deliver_end(self, work: Awaitable[events.Event | None]) -> None:
+        event = await work
+        if event is not None:
+            self.deliver(event)
+
+    def _wake_at(self, key: events.Key, at: float | None) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if at is not None:
+            delay = max(0.0, at - self._clock.now())
+            loop = asyncio.get_running_loop()
+            self._timers[key] = loop.call_later(delay, self._woke, key, at)
+
+    def _woke(self, key: events.Key, at: float) -> None:
+        self._timers.pop(key, None)
+        # A timer that fires a breath too early must not be lost.
+        if self._busy:
+            self._waiting.append(events.Woke(key))
+            return
+        self._step(events.Woke(key), max(at, self._clock.now()))
+
+    async def _unpack(self, digest: str) -> events.Event:
+        try:
+            await self._parts.workspace.unpack(digest)
+        except (CallmeshError, OSError) as problem:
+            return events.BundleFailed(digest, f"its code cannot be had: {problem}")
+        return events.BundleUnpacked(digest)
+
+    async def _start(
+        self, start: do.StartInstance | do.StartWorker | do.StartZygote
+    ) -> events.Event:
+        process_id = _process_id(start)
+        try:
+            process = await self._parts.supervision.start(await self._request(start))
+        except UnavailableError as problem:
+            return events.ProcessRefused(process_id, str(problem), lost=True)
+        except (CallmeshError, OSError) as problem:
+            return events.ProcessRefused(process_id, str(problem))
+        return events.ProcessStarted(process)
+
+    async def _request(
+        self, start: do.StartInstance | do.StartWorker | do.StartZygote
+    ) -> supervisor_pb2.StartProcess:
+        starts = self._parts.starts
+        match start:
+            case do.StartInstance(instance_id, zygote):
+                instance = self.state.instances[instance_id]
+                return await starts.instance(instance, zygote, self.state.endpoints)
+            case do.StartWorker(worker_id, zygote):
+                pool = self.state.pools[self.state.workers[worker_id].pool]
+                return starts.worker(worker_id, pool, zygote)
+            case do.StartZygote(zygote_id, pool, parent):
+                if not pool:
+                    return starts.base_zygote()
+                return starts.zygote(zygote_id, self.state.pools[pool], parent)
+
+    async def _probe(self, target: probe.Target) -> None:
+        async for event in probe.watch(target, self._listeners):
+            self.deliver(event)
+
+    def _end_probe(self, instance_id: str) -> None:
+        task = self._probes.pop(instance_id, None)
+        if task is not None:
+            task.cancel()
+
+    async def _leave_rotation(self, instance_id: str, generation: int) -> events.Event:
+        await self._parts.dataplane.taken()
+        return events.RotationLeft(instance_id, generation)
+
+    async def _await_drained(
+        self, instance_id: str, generation: int, port: int
+    ) -> events.Event | None:
+        while True:
+            instance = self.state.instances.get(instance_id)
+            if instance is None or instance.generation != generation:
+                return None
+            if not ports.connections(port):
+                return events.ConnectionsGone(instance_id, generation)
+            await asyncio.sleep(DRAIN_LOOK)
+
+
+def _process_id(start: do.StartInstance | do.StartWorker | do.StartZygote) -> str:
+    match start:
+        case do.StartInstance(instance_id):
+            return instances.PREFIX + instance_id
+        case do.StartWorker(worker_id):
+            return workers.PREFIX + worker_id
+        case do.StartZygote(zygote_id):
+            return zygotes.PREFIX + zygote_id
+
+
+async def _ignored(work: Awaitable[None]) -> None:
+    """A process that is gone needs no signal, one that is forgotten no word."""
+    try:
+        await work
+    except CallmeshError as problem:
+        log.debug("%s", problem)

@@ -1,0 +1,157 @@
+"""The standing session with the server: hello, orders in, reports out, reconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from callmesh_wire.backoff import Backoff
+from callmesh_wire.errors import CallmeshError, FailedPreconditionError, UnavailableError
+from callmeshpb.v1 import common_pb2, node_pb2
+
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.core import events
+from callmesh_agent.link import Link
+from callmesh_agent.outbox import Outbox
+
+PROTOCOL_VERSION = 1
+RECONNECT = Backoff(base=0.05, factor=2.0, cap=5.0)
+DEFAULT_LEASE = 10.0
+log = logging.getLogger("callmesh.agent")
+
+
+class Session:
+    """One session at a time, opened again with jittered backoff when it ends."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        link: Link,
+        deliver: Callable[[events.Event], None],
+        on_view: Callable[[node_pb2.MeshView], None],
+        on_logs: Callable[[node_pb2.ServerMessage, Outbox], None],
+    ) -> None:
+        """``on_view`` hears of each mesh view, ``on_logs`` of requests for logs and their ends."""
+        self._settings = settings
+        self._link = link
+        self._deliver = deliver
+        self._on_view = on_view
+        self._on_logs = on_logs
+        self._incarnation = secrets.token_hex(8)
+        self._outbox: Outbox | None = None
+        self._conditions: tuple[common_pb2.Condition, ...] = ()
+        self.opened = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep a session until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._serve()
+                log.warning("the server ended the session")
+            except* (CallmeshError, OSError) as problems:
+                log.warning("the session with the server ended: %s", problems.exceptions[0])
+            if self.opened.is_set():
+                failures = 0
+                self.opened.clear()
+                self._deliver(events.SessionClosed())
+            await asyncio.sleep(RECONNECT.jittered(failures, random.random))
+            failures += 1
+
+    def report_instance(self, report: node_pb2.InstanceReport) -> None:
+        """Say how an instance is; nobody hears it without a session."""
+        self._put(node_pb2.AgentMessage(instance=report), ("instance", report.id))
+
+    def report_attempt(self, report: node_pb2.AttemptReport) -> None:
+        """Say how an attempt is."""
+        key = ("attempt", report.run, report.fence.epoch, report.fence.counter)
+        self._put(node_pb2.AgentMessage(attempt=report), key)
+
+    def report_instances_complete(self) -> None:
+        """Say that every instance was reported."""
+        self._put(node_pb2.AgentMessage(instances_complete=node_pb2.InstancesComplete()), "i")
+
+    def report_attempts_complete(self) -> None:
+        """Say that every attempt was reported."""
+        self._put(node_pb2.AgentMessage(attempts_complete=node_pb2.AttemptsComplete()), "a")
+
+    def report_conditions(self, conditions: Sequence[common_pb2.Condition]) -> None:
+        """Say what holds of this node, now and to every later session."""
+        self._conditions = tuple(conditions)
+        self._put_conditions()
+
+    def _put_conditions(self) -> None:
+        said = node_pb2.NodeConditions(conditions=self._conditions)
+        self._put(node_pb2.AgentMessage(conditions=said), "conditions")
+
+    def _put(self, message: node_pb2.AgentMessage, key: object) -> None:
+        if self._outbox is not None:
+            self._outbox.put(message, key)
+
+    async def _serve(self) -> None:
+        outbox = Outbox()
+        outbox.put(node_pb2.AgentMessage(hello=self._hello()))
+        incoming = aiter(self._link.session(outbox.stream()))
+        try:
+            welcome = await anext(incoming, None)
+            if welcome is None or not welcome.HasField("welcome"):
+                raise UnavailableError("the server did not answer the hello")
+            if welcome.welcome.refused:
+                raise FailedPreconditionError(welcome.welcome.refused)
+            lease = welcome.welcome.lease.ToTimedelta().total_seconds() or DEFAULT_LEASE
+            self._outbox = outbox
+            self._deliver(events.SessionOpened())
+            self._put_conditions()
+            self.opened.set()
+            async with asyncio.TaskGroup() as group:
+                renewal = group.create_task(_renew(outbox, lease / 3))
+                async for message in incoming:
+                    self._received(message, outbox)
+                renewal.cancel()
+        finally:
+            self._outbox = None
+            outbox.close()
+            if isinstance(incoming, AsyncGenerator):
+                await incoming.aclose()
+
+    def _received(self, message: node_pb2.ServerMessage, outbox: Outbox) -> None:
+        match message.WhichOneof("message"):
+            case "prepare":
+                self._deliver(events.AttemptOrdered(message.prepare))
+            case "go":
+                self._deliver(events.AttemptReleased(message.go))
+            case "ack":
+                self._deliver(events.AttemptAcknowledged(message.ack))
+            case "stop":
+                self._deliver(events.AttemptStopRequested(message.stop))
+            case "desired":
+                self._deliver(events.DesiredReceived(message.desired))
+            case "mesh_view":
+                self._on_view(message.mesh_view)
+            case "log" | "log_cancel":
+                self._on_logs(message, outbox)
+
+    def _hello(self) -> node_pb2.NodeHello:
+        settings = self._settings
+        return node_pb2.NodeHello(
+            node=settings.node,
+            protocol_version=PROTOCOL_VERSION,
+            version=settings.version,
+            incarnation=self._incarnation,
+            zone=settings.zone,
+            labels=settings.labels,
+            capacity=settings.capacity(),
+        )
+
+
+async def _renew(outbox: Outbox, period: float) -> None:
+    """Say that this node lives, where nothing else has said so."""
+    seen = outbox.taken
+    while True:
+        await asyncio.sleep(period)
+        if outbox.taken == seen:
+            outbox.put(node_pb2.AgentMessage(lease=node_pb2.LeaseRenewal()), "lease")
+        seen = outbox.taken

@@ -1,0 +1,183 @@
+"""Calls of tasks inside a run: each is a run of its own, a child of this one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from callmesh_wire.errors import NotFoundError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
+
+from callmesh import _blobs, _runtime, _submit, values
+from callmesh._runtime import AttemptContext
+from callmesh._sync import bridge
+from callmesh.errors import RemoteTaskNotFoundError, SyncTaskCallInAsyncContextError
+from callmesh.plan import retry_policy, task_timeouts
+
+if TYPE_CHECKING:
+    from callmesh.remote.task import TaskDetails
+    from callmesh.task import Task
+
+
+def call(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """A plain call: blocking for a sync task, a coroutine for an async one."""
+    if task.is_async:
+        return acall(task, args, kwargs)
+    if _is_in_loop():
+        raise SyncTaskCallInAsyncContextError(
+            f"sync task `{task.name}` was called from async code, which it would block: "
+            f"`await {task.func.__name__}.aio(…)` instead"
+        )
+    attempt = _attempt()
+    if attempt.mode == "local":
+        from callmesh import local
+
+        return local.call(task, args, kwargs)
+    return bridge().run(_run_child(task, args, kwargs, attempt))
+
+
+async def acall(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """An awaited call."""
+    attempt = _attempt()
+    if attempt.mode == "local":
+        from callmesh import local
+
+        return await local.acall(task, args, kwargs)
+    return await bridge().arun(_run_child(task, args, kwargs, attempt))
+
+
+async def acall_remote(
+    details: TaskDetails, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """An awaited call of a deployed task."""
+    return await bridge().arun(_run_deployed(details, args, kwargs, _attempt()))
+
+
+def submission_of(
+    task: Task[..., Any],
+    inputs: Mapping[str, common_pb2.Value],
+    ref: scheduler_pb2.TaskRef,
+) -> scheduler_pb2.Submission:
+    """A submission of a local task's deployed form, with what `override` changed."""
+    options = task.options
+    made = scheduler_pb2.Submission(task=ref, inputs=inputs, env_vars=options.env_vars)
+    if "retries" in options.overrides:
+        made.retries.CopyFrom(retry_policy(options.retries) or scheduler_pb2.RetryPolicy())
+    if "timeout" in options.overrides:
+        made.timeouts.CopyFrom(task_timeouts(options.timeout) or scheduler_pb2.TaskTimeouts())
+    return made
+
+
+async def _run_child(
+    task: Task[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    attempt: AttemptContext,
+) -> Any:
+    inputs = await _blobs.offload(values.encode_inputs(task.func, args, kwargs))
+    version = _versions().get(task.name, attempt.version)
+    submission = submission_of(task, inputs, _ref(task, attempt, version))
+    try:
+        run = await _ended(submission, attempt)
+    except NotFoundError as problem:
+        if not version:
+            raise _not_deployed(task, problem) from None
+        # Not deployed together with its caller: the newest, from now on.
+        _versions()[task.name] = ""
+        newest = submission_of(task, inputs, _ref(task, attempt, ""))
+        try:
+            run = await _ended(newest, attempt)
+        except NotFoundError as again:
+            raise _not_deployed(task, again) from None
+    from callmesh.remote.run import result_of
+
+    return await result_of(run, task.func)
+
+
+async def _run_deployed(
+    details: TaskDetails,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    attempt: AttemptContext,
+) -> Any:
+    from callmesh.remote.run import result_of
+
+    submission = await details.submission(args, kwargs)
+    inputs = await _blobs.offload(submission.inputs)
+    for name, value in inputs.items():
+        submission.inputs[name].CopyFrom(value)
+    return await result_of(await _ended(submission, attempt))
+
+
+async def _ended(
+    submission: scheduler_pb2.Submission, attempt: AttemptContext
+) -> scheduler_pb2.Run:
+    """Submit as a child of this attempt's run, and wait for its end.
+
+    Cancelled, it has the child aborted.
+    """
+    stamp(submission, attempt)
+    pending = _submit.submitter().submit(submission)
+    try:
+        return await pending.ended()
+    except asyncio.CancelledError:
+        if pending.run is not None:
+            bridge().group.create_task(_abort(pending.run.name))
+        raise
+
+
+def stamp(submission: scheduler_pb2.Submission, attempt: AttemptContext | None) -> None:
+    """Say on a submission where it comes from: parent, group, trace, custom context."""
+    submission.custom_context.update(_runtime.custom_context())
+    if attempt is None:
+        return
+    submission.parent = attempt.run
+    submission.group = _runtime.current_group.get()
+    submission.traceparent = attempt.traceparent
+
+
+async def _abort(name: str) -> None:
+    from callmesh_wire.errors import CallmeshError
+
+    from callmesh._transport import call as call_mesh
+    from callmesh._transport import new_request_id
+
+    request = scheduler_pb2.AbortRunRequest(
+        request_id=new_request_id(), name=name, reason="its caller was cancelled"
+    )
+    try:
+        await call_mesh(scheduler_pb2.AbortRunResponse, "SchedulerService/AbortRun", request)
+    except CallmeshError:
+        return  # it has ended, or ends with its parent
+
+
+def _ref(task: Task[..., Any], attempt: AttemptContext, version: str) -> scheduler_pb2.TaskRef:
+    scope = common_pb2.Scope(project=attempt.project, domain=attempt.domain)
+    return scheduler_pb2.TaskRef(scope=scope, name=task.name, version=version)
+
+
+def _not_deployed(task: Task[..., Any], problem: NotFoundError) -> RemoteTaskNotFoundError:
+    return RemoteTaskNotFoundError(
+        f"task `{task.name}` is not deployed ({problem.message}): add its environment to "
+        "`depends_on` of its caller's, and deploy again"
+    )
+
+
+def _attempt() -> AttemptContext:
+    attempt = _runtime.current()
+    assert attempt is not None
+    return attempt
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = bridge().cells.setdefault("versions", {})
+    return found
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

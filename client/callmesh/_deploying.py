@@ -1,0 +1,154 @@
+"""What deploy, serve and run share: from environments to an answered request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from callmeshpb.v1 import scheduler_pb2
+
+from callmesh import _blobs, bundle, graph, plan, requirements, settings
+from callmesh._transport import call, new_request_id
+from callmesh.app.environment import AppEnvironment
+from callmesh.app.parameters import AppEndpoint, RunOutput, Scalar
+from callmesh.bundle import Bundle, CopyStyle
+from callmesh.environment import Environment
+from callmesh.errors import DeploymentError, ParameterMaterializationError
+
+Values = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to deploy; what is not said is this process's own."""
+
+    project: str = ""
+    domain: str = ""
+    version: str = ""
+    copy_style: CopyStyle = "loaded_modules"
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
+    ephemeral: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that can be sent, with the code that it names."""
+
+    environments: tuple[Environment, ...]
+    bundle: Bundle
+    request: scheduler_pb2.DeployRequest
+    notices: tuple[str, ...]
+
+
+async def prepare(environments: Sequence[Environment], options: Options) -> Prepared:
+    """Everything that can be found wrong without the mesh is found here.
+
+    Raises `DeploymentError`s.
+    """
+    for each in environments:
+        if not isinstance(each, Environment):
+            raise DeploymentError(f"only environments can be deployed, not {each!r}")
+    ordered = graph.order(environments)
+    values = await _looked_up(ordered, options.values)
+    return await asyncio.to_thread(_prepared, ordered, options, values)
+
+
+async def send(prepared: Prepared) -> scheduler_pb2.DeployResponse:
+    """Upload the code and record the environments, in one transaction."""
+    if prepared.bundle.digest:
+        await _blobs.upload(prepared.bundle.data, prepared.bundle.digest)
+    request = scheduler_pb2.DeployRequest()
+    request.CopyFrom(prepared.request)
+    request.request_id = new_request_id()
+    return await call(scheduler_pb2.DeployResponse, "SchedulerService/Deploy", request)
+
+
+def _prepared(
+    ordered: Sequence[Environment],
+    options: Options,
+    values: Mapping[str, Mapping[str, Scalar | AppEndpoint]],
+) -> Prepared:
+    images = {each: requirements.resolve(each.resolved_image, each.name) for each in ordered}
+    notices = [
+        line for each, found in images.items() for line in requirements.check(found, each.name)
+    ]
+    current = settings.current()
+    extra_files: list[Path] = [path for found in images.values() for path in found.sources]
+    if options.copy_style == "none" and not options.version:
+        raise DeploymentError('`copy_style="none"` needs a `version`: no code says which it is')
+    made = bundle.make(
+        ordered, root_dir=current.root_dir, copy_style=options.copy_style, extra=extra_files
+    )
+    request = plan.deploy_request(
+        ordered,
+        made,
+        plan.Extra(
+            project=options.project or current.project,
+            domain=options.domain or current.domain,
+            version=options.version,
+            images=images,
+            env_vars=options.env_vars,
+            values=values,
+        ),
+        ephemeral=options.ephemeral,
+    )
+    return Prepared(tuple(ordered), made, request, (*notices, *plan.notices(ordered)))
+
+
+async def _looked_up(
+    environments: Sequence[Environment], given: Values
+) -> dict[str, dict[str, Scalar | AppEndpoint]]:
+    """Parameter values that are given at deploy, and what `RunOutput`s stand for."""
+    apps = {each.name: each for each in environments if isinstance(each, AppEnvironment)}
+    for name, chosen in given.items():
+        known = [each.name for each in apps[name].parameters] if name in apps else None
+        for parameter in chosen:
+            if known is None or parameter not in known:
+                raise ParameterMaterializationError(
+                    f"a value is given for parameter `{parameter}` of app `{name}`, "
+                    "which is not being deployed or has no such parameter"
+                )
+    found: dict[str, dict[str, Scalar | AppEndpoint]] = {}
+    for name, app in apps.items():
+        for each in app.parameters:
+            value = given.get(name, {}).get(each.name, each.value)
+            if isinstance(value, RunOutput):
+                value = await _output_of(value, f"parameter `{each.name}` of app `{name}`")
+            if value is not None:
+                found.setdefault(name, {})[each.name] = cast("Scalar | AppEndpoint", value)
+    return found
+
+
+async def _output_of(wanted: RunOutput, owner: str) -> Any:
+    from callmesh.remote import Run
+    from callmesh.remote.run import outputs_of
+
+    if wanted.run_name:
+        run: Run | None = await Run.get.aio(wanted.run_name)
+    else:
+        newest = Run.listall.aio(in_phase="succeeded", task_name=wanted.task_name, limit=1)
+        run = await anext(newest, None)
+        run = await Run.get.aio(run.name) if run is not None else None
+    if run is None or not run.done():
+        raise ParameterMaterializationError(
+            f"{owner} is the output of "
+            + (f"run `{wanted.run_name}`, which has not ended" if run else "a task that never ran")
+        )
+    value: Any = await outputs_of(run.pb2)
+    for step in wanted.getter:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            raise ParameterMaterializationError(
+                f"{owner}: the output of run `{run.name}` has no {step!r}"
+            ) from None
+    if not isinstance(value, str | int | float | bool):
+        raise ParameterMaterializationError(
+            f"{owner}: the output of run `{run.name}` is a `{type(value).__name__}`: must be a "
+            "string, a number or a boolean"
+        )
+    return value

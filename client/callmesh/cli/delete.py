@@ -1,0 +1,55 @@
+"""`delete`: apps and secrets."""
+
+from __future__ import annotations
+
+import click
+
+from callmesh.cli import output, progress
+from callmesh.cli.options import Where, where
+
+
+@click.group("delete")
+def delete_command() -> None:
+    """Delete an app or a secret."""
+
+
+@delete_command.command("app")
+@click.argument("name")
+@click.option("--no-wait", is_flag=True, help="Return before its instances have ended.")
+@where
+def app(name: str, where: Where, *, no_wait: bool) -> None:
+    """Delete an app: calls in flight end, then its instances.
+
+    Its port on the nodes is not given to another app soon.
+    """
+    from callmesh_wire import errors
+
+    from callmesh.cli import mesh
+
+    connected = mesh.connect(where)
+    connected.delete_app(name)
+    if no_wait:
+        output.say(f"app `{name}` is being deleted")
+        return
+    with (
+        progress.goes_on(f"app `{name}` is being deleted nevertheless"),
+        progress.Progress(f"app `{name}` ends") as shown,
+    ):
+        try:
+            for answer in connected.watch_app(name, shown):
+                if answer.deleted:
+                    break
+        except errors.NotFoundError:
+            pass  # it was gone before the watch began
+    output.say(f"app `{name}` is deleted")
+
+
+@delete_command.command("secret")
+@click.argument("name")
+@where
+def secret(name: str, where: Where) -> None:
+    """Delete a secret. What runs keeps the value that it has."""
+    from callmesh.cli import mesh
+
+    mesh.connect(where).delete_secret(name)
+    output.say(f"secret `{name}` is deleted")

@@ -1,0 +1,352 @@
+"""The mesh as the commands see it: one question, one answer, or a watch.
+
+Everything here blocks; the calls themselves run on the SDK's one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from callmesh_wire import errors, names
+from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2, secret_pb2
+from google.protobuf.message import Message
+
+from callmesh import _transport, settings
+from callmesh._sync import bridge, iterate
+from callmesh.cli import output
+
+if TYPE_CHECKING:
+    from callmesh.cli.options import Where
+    from callmesh.cli.progress import Progress
+
+TIMEOUT = 30.0
+# A watch outlives a restart of the control plane, and not its end.
+PATIENCE = 600.0
+PAGE = 500
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Mesh:
+    """One mesh, one project and domain in it. Errors are `callmesh_wire.errors`."""
+
+    def __init__(self, found: settings.Settings) -> None:
+        self.settings = found
+        self.scope = common_pb2.Scope(project=found.project, domain=found.domain)
+
+    def ask(self, kind: type[Answer], method: str, request: Message) -> Answer:
+        """Call once."""
+
+        async def call() -> Message:
+            return await _transport.transport().unary(method, request, timeout=TIMEOUT)
+
+        return cast("Answer", bridge().run(call()))
+
+    def watch(
+        self, kind: type[Answer], method: str, request: Message, progress: Progress | None = None
+    ) -> Iterator[Answer]:
+        """What a stream answers, across restarts of the control plane."""
+        on_lost = progress.reconnecting if progress is not None else _ignore
+        for answer in iterate(watching(method, request, on_lost)):
+            yield cast("Answer", answer)
+
+    def apps(self, *, all_scopes: bool = False) -> list[scheduler_pb2.App]:
+        """Every app, by name."""
+        return self._pages(
+            scheduler_pb2.ListAppsResponse,
+            "SchedulerService/ListApps",
+            lambda token: scheduler_pb2.ListAppsRequest(
+                scope=self.scope, page_size=PAGE, page_token=token, all_scopes=all_scopes
+            ),
+            lambda page: page.apps,
+        )
+
+    def app(self, name: str) -> scheduler_pb2.App:
+        """One app with its instances."""
+        request = scheduler_pb2.GetAppRequest(scope=self.scope, name=name)
+        answer = self.ask(scheduler_pb2.GetAppResponse, "SchedulerService/GetApp", request)
+        return answer.app
+
+    def watch_app(
+        self, name: str, progress: Progress | None = None
+    ) -> Iterator[scheduler_pb2.WatchAppResponse]:
+        """An app, again at every change; the last has ``deleted``."""
+        request = scheduler_pb2.WatchAppRequest(scope=self.scope, name=name)
+        return self.watch(
+            scheduler_pb2.WatchAppResponse, "SchedulerService/WatchApp", request, progress
+        )
+
+    def roll_back(self, name: str, revision: int) -> scheduler_pb2.App:
+        """Go back to a revision; 0: the newest before this one that was ready."""
+        request = scheduler_pb2.UpdateAppRequest(
+            request_id=_transport.new_request_id(), scope=self.scope, name=name
+        )
+        request.rollback_to = revision
+        answer = self.ask(scheduler_pb2.UpdateAppResponse, "SchedulerService/UpdateApp", request)
+        return answer.app
+
+    def delete_app(self, name: str) -> None:
+        """Drain, stop and forget an app."""
+        request = scheduler_pb2.DeleteAppRequest(
+            request_id=_transport.new_request_id(), scope=self.scope, name=name
+        )
+        self.ask(scheduler_pb2.DeleteAppResponse, "SchedulerService/DeleteApp", request)
+
+    def runs(
+        self,
+        *,
+        task: str = "",
+        phases: tuple[str, ...] = (),
+        parent: str = "",
+        limit: int = PAGE,
+        all_scopes: bool = False,
+    ) -> list[scheduler_pb2.Run]:
+        """Runs, newest first, without inputs and outputs."""
+        wanted = [_phase(each) for each in phases]
+        return self._pages(
+            scheduler_pb2.ListRunsResponse,
+            "SchedulerService/ListRuns",
+            lambda token: scheduler_pb2.ListRunsRequest(
+                scope=self.scope,
+                page_size=min(limit, PAGE),
+                page_token=token,
+                task=task,
+                phases=wanted,
+                parent=parent,
+                all_scopes=all_scopes,
+            ),
+            lambda page: page.runs,
+            limit,
+        )
+
+    def run(self, name: str) -> scheduler_pb2.Run:
+        """One run, whole."""
+        request = scheduler_pb2.GetRunRequest(name=name)
+        answer = self.ask(scheduler_pb2.GetRunResponse, "SchedulerService/GetRun", request)
+        return answer.run
+
+    def watch_run(self, name: str, progress: Progress | None = None) -> Iterator[scheduler_pb2.Run]:
+        """A run, again at every change, until it has ended."""
+        request = scheduler_pb2.WatchRunRequest(name=name)
+        for answer in self.watch(
+            scheduler_pb2.WatchRunResponse, "SchedulerService/WatchRun", request, progress
+        ):
+            yield answer.run
+
+    def submit(self, submission: scheduler_pb2.Submission) -> scheduler_pb2.Run:
+        """Record one run."""
+        request = scheduler_pb2.RunTaskRequest(submission=submission)
+        answer = self.ask(scheduler_pb2.RunTaskResponse, "SchedulerService/RunTask", request)
+        return answer.run
+
+    def abort(self, name: str, reason: str) -> scheduler_pb2.Run:
+        """End a run and its children."""
+        request = scheduler_pb2.AbortRunRequest(
+            request_id=_transport.new_request_id(), name=name, reason=reason
+        )
+        answer = self.ask(scheduler_pb2.AbortRunResponse, "SchedulerService/AbortRun", request)
+        return answer.run
+
+    def tasks(self, *, all_versions: bool = False) -> list[scheduler_pb2.Task]:
+        """The deployed tasks, by name."""
+        return self._pages(
+            scheduler_pb2.ListTasksResponse,
+            "SchedulerService/ListTasks",
+            lambda token: scheduler_pb2.ListTasksRequest(
+                scope=self.scope, page_size=PAGE, page_token=token, all_versions=all_versions
+            ),
+            lambda page: page.tasks,
+        )
+
+    def task(self, name: str, version: str = "") -> scheduler_pb2.Task:
+        """One task, by its full, function or short name."""
+        reference = scheduler_pb2.TaskRef(scope=self.scope, name=name, version=version)
+        request = scheduler_pb2.GetTaskRequest(task=reference)
+        answer = self.ask(scheduler_pb2.GetTaskResponse, "SchedulerService/GetTask", request)
+        return answer.task
+
+    def nodes(self) -> list[scheduler_pb2.Node]:
+        """The nodes, by name."""
+        return self._pages(
+            scheduler_pb2.ListNodesResponse,
+            "SchedulerService/ListNodes",
+            lambda token: scheduler_pb2.ListNodesRequest(page_size=PAGE, page_token=token),
+            lambda page: page.nodes,
+        )
+
+    def node(self, name: str) -> scheduler_pb2.Node:
+        """One node. Raises `NotFoundError`."""
+        for each in self.nodes():
+            if each.name == name:
+                return each
+        raise errors.NotFoundError(f"there is no node `{name}`: see `callmesh get nodes`")
+
+    def server(self) -> scheduler_pb2.GetServerResponse:
+        """What the control plane is."""
+        return self.ask(
+            scheduler_pb2.GetServerResponse,
+            "SchedulerService/GetServer",
+            scheduler_pb2.GetServerRequest(),
+        )
+
+    def logs(self, request: log_pb2.TailLogsRequest) -> Iterator[log_pb2.LogLine]:
+        """Log lines; no reconnection, which would start over."""
+        request.scope.CopyFrom(self.scope)
+        for answer in iterate(_stream("LogService/TailLogs", request)):
+            yield from cast("log_pb2.TailLogsResponse", answer).lines
+
+    def secrets(self) -> list[secret_pb2.Secret]:
+        """The secrets, without values."""
+        return self._pages(
+            secret_pb2.ListSecretsResponse,
+            "SecretService/ListSecrets",
+            lambda token: secret_pb2.ListSecretsRequest(
+                scope=self.scope, page_size=PAGE, page_token=token
+            ),
+            lambda page: page.secrets,
+        )
+
+    def create_secret(self, name: str, value: bytes) -> None:
+        """Create or replace a secret."""
+        request = secret_pb2.CreateSecretRequest(
+            request_id=_transport.new_request_id(), scope=self.scope, name=name, value=value
+        )
+        self.ask(secret_pb2.CreateSecretResponse, "SecretService/CreateSecret", request)
+
+    def delete_secret(self, name: str) -> None:
+        """Delete a secret."""
+        request = secret_pb2.DeleteSecretRequest(
+            request_id=_transport.new_request_id(), scope=self.scope, name=name
+        )
+        self.ask(secret_pb2.DeleteSecretResponse, "SecretService/DeleteSecret", request)
+
+    def _pages(
+        self,
+        kind: type[Answer],
+        method: str,
+        request: Callable[[str], Message],
+        items: Callable[[Any], Any],
+        limit: int = 0,
+    ) -> list[Any]:
+        found: list[Any] = []
+        token = ""
+        while True:
+            page: Any = self.ask(kind, method, request(token))
+            found += items(page)
+            token = page.next_page_token
+            if not token or (limit and len(found) >= limit):
+                return found[:limit] if limit else found
+
+
+def connect(where: Where) -> Mesh:
+    """The mesh that the options, the environment or the state folder name.
+
+    Connects at the first question. Raises `InitializationError` where no mesh
+    is to be found.
+    """
+    try:
+        found = settings.find(
+            where.endpoint or None, project=where.project or None, domain=where.domain or None
+        )
+    except names.NameProblem as problem:
+        output.stop(str(problem), code=output.USAGE)
+    # A root that the user's file has named stays in force.
+    settings.use(replace(found, root_dir=settings.current().root_dir))
+    return Mesh(found)
+
+
+def which(connected: Mesh, target: str) -> tuple[str, str]:
+    """Whether a name is an app's or a run's: ``("app", name)`` or ``("run", name)``.
+
+    ``app/NAME`` and ``run/NAME`` say so themselves. Ends the command where it
+    is neither or both.
+    """
+    kind, slash, name = target.partition("/")
+    if slash:
+        if kind not in ("app", "run"):
+            output.stop(f"`{target}` must be `app/NAME` or `run/NAME`", code=output.USAGE)
+        return kind, name
+    found = [
+        kind
+        for kind, get in (("app", connected.app), ("run", connected.run))
+        if _exists(get, target)
+    ]
+    if len(found) == 2:
+        output.stop(
+            f"`{target}` is an app and a run",
+            hint=f"write `app/{target}` or `run/{target}`",
+            code=output.USAGE,
+        )
+    if not found:
+        scope = connected.scope
+        output.stop(
+            f"there is no app and no run `{target}` in project `{scope.project}`, "
+            f"domain `{scope.domain}`",
+            hint="see `callmesh get apps` and `callmesh get runs`",
+        )
+    return found[0], target
+
+
+def _exists(get: Callable[[str], object], name: str) -> bool:
+    try:
+        get(name)
+    except (errors.NotFoundError, errors.InvalidArgumentError):
+        return False
+    return True
+
+
+def _phase(text: str) -> scheduler_pb2.RunPhase:
+    known = [
+        name.removeprefix("RUN_PHASE_").lower()
+        for name, number in scheduler_pb2.RunPhase.items()
+        if number
+    ]
+    name = text.lower().replace("-", "_")
+    if name not in known:
+        output.stop(
+            f"`{text}` is not a phase: must be one of {', '.join(known)}", code=output.USAGE
+        )
+    return cast("scheduler_pb2.RunPhase", scheduler_pb2.RunPhase.Value(f"RUN_PHASE_{name.upper()}"))
+
+
+async def watching(
+    method: str, request: Message, on_lost: Callable[[], None]
+) -> AsyncGenerator[Message, None]:
+    """A stream's answers; opened again, with the same request, when it is lost.
+
+    Raises `UnavailableError` where nobody answered at all, and when the control
+    plane stays away.
+    """
+    tries, lost_at, was_reached = 0, 0.0, False
+    while True:
+        try:
+            async for answer in _stream(method, request):
+                tries, was_reached = 0, True
+                yield answer
+        except errors.UnavailableError:
+            lost_at = lost_at if tries else time.monotonic()
+            if not was_reached or time.monotonic() - lost_at > PATIENCE:
+                raise
+        else:
+            return
+        on_lost()
+        await asyncio.sleep(_transport.jittered(tries))
+        tries += 1
+
+
+async def _stream(method: str, request: Message) -> AsyncGenerator[Message, None]:
+    stream = _transport.transport().stream(method, request)
+    try:
+        async for answer in stream:
+            yield answer
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+
+
+def _ignore() -> None:
+    """For a watch that nobody looks at."""

@@ -1,0 +1,65 @@
+"""`serve`: one app of a file."""
+
+from __future__ import annotations
+
+import click
+
+from callmesh.cli import output
+from callmesh.cli.options import Where, where
+
+
+@click.command("serve")
+@click.argument("file")
+@click.argument("app")
+@click.option("--version", default="", help="A label.  [default: made from the content]")
+@click.option("-e", "--env", "env_vars", multiple=True, metavar="K=V", help="Repeatable.")
+@click.option("--follow", "-f", is_flag=True, help="Print its log until Ctrl-C.")
+@where
+def serve_command(
+    file: str,
+    app: str,
+    where: Where,
+    *,
+    version: str,
+    env_vars: tuple[str, ...],
+    follow: bool,
+) -> None:
+    """Deploy one app of a file, and the apps that it depends on; print its address.
+
+    APP is its variable in the file, or its name.
+    """
+    from callmesh._deploying import Options
+    from callmesh.app.environment import AppEnvironment
+    from callmesh.cli import deploying, load, mesh
+    from callmesh.cli.options import pairs
+
+    (chosen,) = load.choose(load.module_of(file), [app])
+    if not isinstance(chosen, AppEnvironment):
+        output.stop(
+            f"`{app}` is an environment of tasks, not an app",
+            hint=f"callmesh run {file} TASK",
+            code=output.USAGE,
+        )
+    connected = mesh.connect(where)
+    options = Options(
+        project=connected.scope.project,
+        domain=connected.scope.domain,
+        version=version,
+        env_vars=pairs(env_vars, "--env"),
+    )
+    deployed = deploying.record([chosen], options)
+    deploying.until_ready(list(deployed.apps.values()))
+    output.data(deployed.apps[chosen.name].url)
+    if follow:
+        _follow(connected, chosen.name)
+
+
+def _follow(connected: object, name: str) -> None:
+    from callmeshpb.v1 import log_pb2
+
+    from callmesh.cli import mesh, progress
+
+    assert isinstance(connected, mesh.Mesh)
+    with progress.goes_on(f"app `{name}` goes on; `callmesh delete app {name}` ends it"):
+        for line in connected.logs(log_pb2.TailLogsRequest(app=name, follow=True)):
+            output.data(line.text)

@@ -1,0 +1,226 @@
+"""`run`: start a run of a task, here or on the mesh."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from callmesh_wire.errors import AlreadyExistsError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
+
+from callmesh import _blobs, _children, _deploying, _notices, _runtime, _submit, local, settings
+from callmesh import values as wire_values
+from callmesh._sync import bridge
+from callmesh.bundle import CopyStyle
+from callmesh.environment import Environment, TaskEnvironment, environments
+from callmesh.errors import RunAlreadyExistsError
+from callmesh.local import LocalRun
+from callmesh.remote.run import Run
+from callmesh.remote.task import TaskDetails
+from callmesh.task import Task
+
+Mode = Literal["local", "remote", "hybrid"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """How to run; what is not said is this process's own.
+
+    With ``no_deps`` apps that the task depends on are not brought up.
+    """
+
+    mode: Mode | None = None
+    name: str = ""
+    project: str = ""
+    domain: str = ""
+    version: str = ""
+    copy_style: CopyStyle = "loaded_modules"
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    custom_context: Mapping[str, str] = field(default_factory=dict)
+    no_deps: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """The run is in this process."""
+        if self.mode is not None:
+            return self.mode == "local"
+        attempt = _runtime.current()
+        if attempt is not None:
+            return attempt.mode == "local"
+        return settings.current().mode == settings.LOCAL
+
+
+class Runner:
+    """Starts runs in one way: ``run(task, x=1)`` blocks until the mesh has it, ``run.aio`` too."""
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+
+    @property
+    def run(self) -> Runner:
+        """Itself: ``with_runcontext(…).run(task)``."""
+        return self
+
+    def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Run:
+        """Start a run of a task with these arguments; a handle of it.
+
+        In local mode the run has ended when this returns, and its failure is
+        raised here. Raises `errors.InputsError` for arguments that do not fit,
+        `TypeError` for what is not a task.
+        """
+        if self._is_local(task):
+            with _runtime.added_context(self.context.custom_context):
+                return _as_run(local.run(task, args, kwargs, self.context.name))
+        return bridge().run(_start(task, args, kwargs, self.context))
+
+    async def aio(self, task: Any, *args: Any, **kwargs: Any) -> Run:
+        """The same, awaited."""
+        if self._is_local(task):
+            with _runtime.added_context(self.context.custom_context):
+                return _as_run(await local.arun(task, args, kwargs, self.context.name))
+        return await bridge().arun(_start(task, args, kwargs, self.context))
+
+    def _is_local(self, task: object) -> bool:
+        if not isinstance(task, Task | TaskDetails):
+            kind = "a function" if inspect.isroutine(task) else repr(task)
+            raise TypeError(
+                f"`run` takes a task: a function decorated with `@env.task`, or a deployed task "
+                f"of `callmesh.remote`, not {kind}"
+            )
+        if not self.context.is_local:
+            return False
+        if isinstance(task, TaskDetails):
+            raise ValueError(
+                f"Remote tasks such as `{task.name}` can only be run in remote mode: call "
+                "`callmesh.init_from_config()` first, or set `CALLMESH_ENDPOINT`"
+            )
+        return True
+
+
+def with_runcontext(
+    mode: Mode | None = None,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    copy_style: CopyStyle = "loaded_modules",
+    project: str | None = None,
+    domain: str | None = None,
+    env_vars: Mapping[str, str] | None = None,
+    custom_context: Mapping[str, str] | None = None,
+    no_deps: bool = False,
+    **options: Any,
+) -> Runner:
+    """Choose how to run: ``with_runcontext(name="x").run(task)``.
+
+    Options of Flyte's that the mesh does not act on yet are named in a notice.
+    """
+    ignored = [f"`{option}`" for option, value in options.items() if value]
+    if ignored:
+        _notices.say([f"`with_runcontext` got {', '.join(ignored)}: not acted on yet"])
+    return Runner(
+        RunContext(
+            mode=mode,
+            name=name or "",
+            version=version or "",
+            copy_style=copy_style,
+            project=project or "",
+            domain=domain or "",
+            env_vars=dict(env_vars or {}),
+            custom_context=dict(custom_context or {}),
+            no_deps=no_deps,
+        )
+    )
+
+
+run = Runner(RunContext())
+
+
+async def _start(
+    task: Task[..., Any] | TaskDetails,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    context: RunContext,
+) -> Run:
+    if not _runtime.workload_socket():
+        settings.needs_mesh()
+    function = None
+    if isinstance(task, TaskDetails):
+        submission = await task.submission(args, kwargs)
+    else:
+        function = task.func
+        inputs = wire_values.encode_inputs(function, args, kwargs)
+        ref = await _registered(task, context)
+        submission = _children.submission_of(task, inputs, ref)
+    submission.run_name = context.name
+    submission.env_vars.update(context.env_vars)
+    _children.stamp(submission, _runtime.current())
+    submission.custom_context.update(context.custom_context)
+    for name, value in (await _blobs.offload(submission.inputs)).items():
+        submission.inputs[name].CopyFrom(value)
+    pending = _submit.submitter().submit(submission)
+    try:
+        record = await pending.accepted()
+    except AlreadyExistsError as problem:
+        raise RunAlreadyExistsError(problem.message) from None
+    return Run(record, pending=pending, function=function)
+
+
+async def _registered(task: Task[..., Any], context: RunContext) -> scheduler_pb2.TaskRef:
+    """Where the mesh has this task: deployed with the code that asks, or registered now."""
+    attempt = _runtime.current()
+    if _runtime.workload_socket():
+        # In a workload the code is the deployed one.
+        current = settings.current()
+        return scheduler_pb2.TaskRef(
+            scope=common_pb2.Scope(
+                project=context.project or (attempt.project if attempt else current.project),
+                domain=context.domain or (attempt.domain if attempt else current.domain),
+            ),
+            name=task.name,
+            version=context.version or (attempt.version if attempt else ""),
+        )
+    prepared = await _deploying.prepare(
+        _with_siblings(task.environment),
+        _deploying.Options(
+            project=context.project,
+            domain=context.domain,
+            version=context.version,
+            copy_style=context.copy_style,
+            ephemeral=True,
+        ),
+    )
+    if context.no_deps:
+        del prepared.request.apps[:]
+    known: set[str] = bridge().cells.setdefault("registered", set())
+    key = prepared.request.SerializeToString(deterministic=True).hex()
+    if key not in known:
+        answer = await _deploying.send(prepared)
+        _notices.say([*prepared.notices, *answer.notices])
+        if not prepared.request.apps:
+            known.add(key)
+    return scheduler_pb2.TaskRef(
+        scope=prepared.request.scope, name=task.name, version=prepared.request.version
+    )
+
+
+def _with_siblings(environment: TaskEnvironment) -> list[Environment]:
+    """The task's environment, and the other task environments of its module.
+
+    They are its possible children, whether they are in `depends_on` or not.
+    """
+    found: list[Environment] = [environment]
+    names = {environment.name}
+    for each in environments():
+        if not isinstance(each, TaskEnvironment) or each.origin != environment.origin:
+            continue
+        if each.name not in names and each.tasks:
+            names.add(each.name)
+            found.append(each)
+    return found
+
+
+def _as_run(made: LocalRun) -> Run:
+    # One surface, two implementations: users see a run.
+    return made  # type: ignore[return-value]

@@ -1,0 +1,99 @@
+"""Nodes and the server itself, for whoever looks; and the agents' own service."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from callmesh_wire.errors import PermissionDeniedError, UnimplementedError
+from callmeshpb.v1 import node_pb2, scheduler_pb2
+
+from callmesh_server.api import paging
+from callmesh_server.api.caller import Caller, CallerKind
+from callmesh_server.config import ServerSettings
+from callmesh_server.core.attempts import current
+from callmesh_server.core.times import stamp
+from callmesh_server.core.world import NOTHING, World
+from callmesh_server.sessions import PROTOCOL_VERSION, Sessions
+
+
+class NodesApi:
+    """ListNodes and GetServer of SchedulerService."""
+
+    def __init__(self, world: World, settings: ServerSettings, epoch: int) -> None:
+        self._world = world
+        self._settings = settings
+        self._epoch = epoch
+        self._started_at = stamp(time.time())
+
+    async def list_nodes(
+        self, request: scheduler_pb2.ListNodesRequest, _caller: Caller
+    ) -> scheduler_pb2.ListNodesResponse:
+        """Nodes by name, with what is on them."""
+        found, token = paging.page(
+            list(self._world.nodes), str, request.page_size, request.page_token
+        )
+        return scheduler_pb2.ListNodesResponse(
+            nodes=[self._whole(name) for name in found], next_page_token=token
+        )
+
+    async def get_server(
+        self, _request: scheduler_pb2.GetServerRequest, _caller: Caller
+    ) -> scheduler_pb2.GetServerResponse:
+        """What this server is."""
+        return scheduler_pb2.GetServerResponse(
+            version=self._settings.version,
+            protocol_version=PROTOCOL_VERSION,
+            state_dir=str(self._settings.state_dir),
+            ingress_url=self._settings.ingress_url,
+            started_at=self._started_at,
+            epoch=self._epoch,
+            pid=os.getpid(),
+        )
+
+    def _whole(self, name: str) -> scheduler_pb2.Node:
+        state = self._world.nodes[name]
+        node = scheduler_pb2.Node()
+        node.CopyFrom(state.record)
+        node.connected = state.connected
+        node.instances = len(self._world.instances_on_node.get(name, NOTHING))
+        node.attempts = sum(
+            current(self._world.runs[run]) is not None
+            for run in self._world.runs_on_node.get(name, NOTHING)
+        )
+        return node
+
+
+class NodeApi:
+    """NodeService: the agents' sessions over gRPC."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def session(
+        self, requests: AsyncIterator[node_pb2.SessionRequest], caller: Caller
+    ) -> AsyncIterator[node_pb2.SessionResponse]:
+        """One agent's session."""
+        if caller.kind is CallerKind.WORKLOAD:
+            raise PermissionDeniedError("a workload has no session: its node's agent has")
+        async with aclosing(self._sessions.serve_batches(_batches(requests))) as batches:
+            async for batch in batches:
+                yield node_pb2.SessionResponse(messages=batch)
+
+    async def drain(
+        self, _request: node_pb2.DrainRequest, _caller: Caller
+    ) -> node_pb2.DrainResponse:
+        """Not before there are several nodes."""
+        raise UnimplementedError(
+            "a node cannot be drained yet: this mesh has one node; stop it with `callmesh down`"
+        )
+
+
+async def _batches(
+    requests: AsyncIterator[node_pb2.SessionRequest],
+) -> AsyncIterator[list[node_pb2.AgentMessage]]:
+    async for request in requests:
+        if request.messages:
+            yield list(request.messages)

@@ -1,0 +1,197 @@
+"""What apps and task environments may declare."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Iterable
+
+from callmesh_wire.names import (
+    NameProblem,
+    check_app,
+    check_environment,
+    check_scope,
+    check_secret,
+    task_name,
+)
+from callmeshpb.v1 import common_pb2, scheduler_pb2
+from google.protobuf import duration_pb2
+
+from callmesh_server.api.validate import MAX_TEXT, Problems
+from callmesh_server.store.secrets import secret_name
+
+MAX_REPLICAS = 1_000
+MAX_WORDS = 1_000
+MAX_TASKS = 2_000
+MAX_PARAMETERS = 1_000
+MAX_SCHEMA = 1024 * 1024
+MAX_RETRIES = 1_000
+MAX_SECONDS = 10 * 365 * 86_400.0
+
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\Z"
+)
+_MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
+
+
+def check_app_spec(spec: scheduler_pb2.AppSpec, problems: Problems) -> None:
+    """Note every mistake of an app."""
+    where = f"app `{spec.name[:70]}`"
+    problems.name(check_app, spec.name)
+    problems.name(lambda value: check_scope(value, "project"), spec.project, where)
+    problems.name(lambda value: check_scope(value, "domain"), spec.domain, where)
+    problems.version(spec.version, f"{where}: version")
+    if spec.kind == scheduler_pb2.APP_KIND_UNSPECIFIED:
+        problems.add(f"{where}: `kind` must be set")
+    elif spec.kind == scheduler_pb2.APP_KIND_COMMAND and not (spec.command or spec.args):
+        problems.add(f"{where}: must have `command` or `args`")
+    elif spec.kind != scheduler_pb2.APP_KIND_COMMAND and not spec.code.attribute:
+        problems.add(f"{where}: `code.attribute` must name the environment's variable")
+    problems.within(spec.port, 0, 65_535, f"{where}: port")
+    problems.within(spec.min_replicas, 0, MAX_REPLICAS, f"{where}: min_replicas")
+    problems.within(spec.max_replicas, 0, MAX_REPLICAS, f"{where}: max_replicas")
+    if spec.max_replicas and spec.max_replicas < spec.min_replicas:
+        problems.add(f"{where}: `max_replicas` must not be under `min_replicas`")
+    for words, name in ((spec.command, "command"), (spec.args, "args")):
+        problems.count(words, MAX_WORDS, f"{where}: {name}")
+        problems.text("".join(words), MAX_TEXT, f"{where}: {name}")
+    _check_app_calls(spec, where, problems)
+    _check_runtime(spec, where, problems)
+
+
+def _check_app_calls(spec: scheduler_pb2.AppSpec, where: str, problems: Problems) -> None:
+    problems.count(spec.parameters, MAX_PARAMETERS, f"{where}: parameters")
+    for parameter in spec.parameters:
+        if parameter.env_var:
+            problems.env_name(parameter.env_var, f"{where}: parameter `{parameter.name[:60]}`")
+        if parameter.WhichOneof("value") == "app_endpoint":
+            problems.name(check_app, parameter.app_endpoint, f"{where}: parameters")
+    for name in ("request", "startup", "drain"):
+        if spec.timeouts.HasField(name):
+            span = getattr(spec.timeouts, name)
+            check_duration(span, f"{where}: timeouts.{name}", problems, positive=name != "drain")
+    if spec.health_path and not spec.health_path.startswith("/"):
+        problems.add(f"{where}: `health_path` is `{spec.health_path[:70]}`: must begin with `/`")
+    problems.text(spec.health_path, 2_048, f"{where}: health_path")
+    if spec.custom_domain and not _HOST.match(spec.custom_domain):
+        problems.add(
+            f"{where}: `custom_domain` is `{spec.custom_domain[:70]}`: "
+            "must be a lower-case host name"
+        )
+    problems.count(spec.links, 100, f"{where}: links")
+
+
+def check_task_environment(spec: scheduler_pb2.TaskEnvironmentSpec, problems: Problems) -> None:
+    """Note every mistake of an environment of tasks."""
+    where = f"environment `{spec.name[:70]}`"
+    problems.name(check_environment, spec.name)
+    problems.name(lambda value: check_scope(value, "project"), spec.project, where)
+    problems.name(lambda value: check_scope(value, "domain"), spec.domain, where)
+    problems.version(spec.version, f"{where}: version")
+    problems.count(spec.tasks, MAX_TASKS, f"{where}: tasks")
+    seen = set()
+    for task in spec.tasks:
+        _check_task(spec, task, problems)
+        if task.name in seen:
+            problems.add(f"{where}: two tasks are called `{task.name[:130]}`")
+        seen.add(task.name)
+    _check_runtime(spec, where, problems)
+
+
+def _check_task(
+    spec: scheduler_pb2.TaskEnvironmentSpec, task: scheduler_pb2.TaskSpec, problems: Problems
+) -> None:
+    where = f"task `{task.name[:130]}`"
+    try:
+        expected = task_name(spec.name, task.name.partition(".")[2])
+    except NameProblem as problem:
+        problems.add(f"{where}: {problem}")
+    else:
+        if task.name != expected:
+            problems.add(f"{where}: its name must begin with its environment's, `{spec.name}.`")
+    problems.text(task.short_name, 130, f"{where}: short_name")
+    problems.text(task.docs, MAX_TEXT, f"{where}: docs")
+    problems.count(task.interface.parameters, MAX_PARAMETERS, f"{where}: parameters")
+    size = task.interface.ByteSize()
+    if size > MAX_SCHEMA:
+        problems.add(f"{where}: `interface` has {size:,} bytes: must be at most {MAX_SCHEMA:,}")
+    check_retries(task.retries, where, problems)
+    check_timeouts(task.timeouts, where, problems)
+    _check_resources(task.resources, where, problems)
+
+
+def check_retries(policy: scheduler_pb2.RetryPolicy, where: str, problems: Problems) -> None:
+    """Note a retry policy that cannot be kept."""
+    problems.within(policy.count, 0, MAX_RETRIES, f"{where}: retries.count")
+    if not (policy.factor == 0 or 1 <= policy.factor <= 1_000):
+        problems.add(f"{where}: `retries.factor` is {policy.factor:g}: must be between 1 and 1000")
+    for name in ("base", "cap"):
+        if policy.HasField(name):
+            check_duration(getattr(policy, name), f"{where}: retries.{name}", problems)
+
+
+def check_timeouts(limits: scheduler_pb2.TaskTimeouts, where: str, problems: Problems) -> None:
+    """Note limits that no run could keep."""
+    for name in ("max_runtime", "max_queued_time", "deadline"):
+        if limits.HasField(name):
+            span = getattr(limits, name)
+            check_duration(span, f"{where}: timeouts.{name}", problems, positive=True)
+
+
+def check_duration(
+    span: duration_pb2.Duration, where: str, problems: Problems, *, positive: bool = False
+) -> None:
+    """Note a duration that is negative, absurd, or zero where it must not be."""
+    seconds = span.seconds + span.nanos / 1e9
+    if not 0 <= seconds <= MAX_SECONDS or (positive and seconds == 0):
+        problems.add(f"`{where}` is {seconds:g} s: must be positive, and at most ten years")
+
+
+def is_ip(address: str) -> bool:
+    """Whether this is an IP address."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_runtime(
+    spec: scheduler_pb2.AppSpec | scheduler_pb2.TaskEnvironmentSpec,
+    where: str,
+    problems: Problems,
+) -> None:
+    """What apps and tasks have in common."""
+    code = spec.code
+    if code.bundle:
+        problems.digest(code.bundle, f"{where}: code.bundle")
+    if code.module and (not _MODULE.match(code.module) or len(code.module) > 1_000):
+        problems.add(f"{where}: `code.module` is `{code.module[:70]}`: must be importable")
+    problems.count(code.sys_path, 100, f"{where}: code.sys_path")
+    problems.count(spec.image.requirements, 1_000, f"{where}: image.requirements")
+    problems.text("".join(spec.image.requirements), MAX_TEXT, f"{where}: image.requirements")
+    problems.env_vars(spec.image.env_vars, f"{where}: image.env_vars")
+    problems.env_vars(spec.env_vars, f"{where}: env_vars")
+    problems.text(spec.description, MAX_TEXT, f"{where}: description")
+    problems.count(spec.depends_on, 100, f"{where}: depends_on")
+    _check_secrets(spec.secrets, where, problems)
+    _check_resources(spec.resources, where, problems)
+
+
+def _check_secrets(refs: Iterable[common_pb2.SecretRef], where: str, problems: Problems) -> None:
+    for ref in refs:
+        problems.name(check_secret, secret_name(ref), where)
+        if ref.mount:
+            if not ref.mount.startswith("/") or ".." in ref.mount.split("/"):
+                problems.add(f"{where}: secret `{ref.key[:70]}`: `mount` must be an absolute path")
+        else:
+            problems.env_name(ref.env_var, f"{where}: secret `{ref.key[:70]}`")
+
+
+def _check_resources(asked: common_pb2.Resources, where: str, problems: Problems) -> None:
+    if not 0 <= asked.cpu <= 10_000 or math.isnan(asked.cpu):
+        problems.add(f"{where}: `resources.cpu` must be between 0 and 10000")
+    problems.within(asked.memory, 0, 2**50, f"{where}: resources.memory")
+    problems.within(asked.disk, 0, 2**60, f"{where}: resources.disk")
+    problems.text(asked.gpu, 100, f"{where}: resources.gpu")

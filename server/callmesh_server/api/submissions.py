@@ -1,0 +1,209 @@
+"""A submission becomes a run: checked against its task, recorded, begun.
+
+RunTask and Submit are two doors to this one way.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callmesh_wire import trace
+from callmesh_wire.errors import (
+    AlreadyExistsError,
+    CallmeshError,
+    FailedPreconditionError,
+)
+from callmesh_wire.names import check_run
+from callmeshpb.v1 import scheduler_pb2
+
+from callmesh_server.api import specs
+from callmesh_server.api.addresses import Addresses
+from callmesh_server.api.caller import Caller
+from callmesh_server.api.tasks import TaskApi
+from callmesh_server.api.validate import (
+    MAX_CONTEXT,
+    MAX_INLINE,
+    MAX_TEXT,
+    Problems,
+    check_request_id,
+)
+from callmesh_server.apply import Applier
+from callmesh_server.core.times import stamp
+from callmesh_server.live import Live
+from callmesh_server.store.blobs import Blobs
+
+if TYPE_CHECKING:
+    from callmesh_server.store.database import Database
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+Done = Callable[[CallmeshError | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The run of a submission; ``done`` was not used for one that existed before."""
+
+    run: str
+    existed: bool = False
+
+
+class Submissions:
+    """Begins runs."""
+
+    def __init__(
+        self,
+        live: Live,
+        database: Database,
+        applier: Applier,
+        tasks: TaskApi,
+        blobs: Blobs,
+        addresses: Addresses,
+    ) -> None:
+        self._live = live
+        self._database = database
+        self._applier = applier
+        self._tasks = tasks
+        self._blobs = blobs
+        self._addresses = addresses
+
+    async def begin(
+        self, submission: scheduler_pb2.Submission, caller: Caller, done: Done
+    ) -> Begun:
+        """Begin the run. ``done`` is called with None once it is on disk.
+
+        It is called with `AlreadyExistsError` when the disk knows its name or
+        its request id: then ask `existing`. What is wrong with the submission
+        itself is raised here.
+        """
+        known = self._live.by_request.get(submission.request_id)
+        if known is not None:
+            self._applier.flush(done)
+            return Begun(known, existed=True)
+        self._check(submission)
+        task = await self._tasks.resolve(submission.task)
+        _check_inputs(submission, task)
+        self._check_parent(submission.parent)
+        run = self._run(submission, task, caller)
+        if self._live.shown(run.name) is not None:
+            raise _name_taken(run.name)
+        inputs = scheduler_pb2.Run()
+        for name, value in submission.inputs.items():
+            inputs.inputs[name].CopyFrom(value)
+        self._applier.begin_run(run, inputs, task, submission.request_id, done)
+        return Begun(run.name)
+
+    async def existing(self, submission: scheduler_pb2.Submission) -> str:
+        """The run that this request made before. Raises `AlreadyExistsError` where the
+        name is another request's."""
+        if submission.request_id:
+            run = await self._database.run_by_request(submission.request_id)
+            if run is not None:
+                return run.name
+        raise _name_taken(submission.run_name)
+
+    def _check(self, submission: scheduler_pb2.Submission) -> None:
+        check_request_id(submission.request_id)
+        problems = Problems()
+        if submission.run_name:
+            problems.name(check_run, submission.run_name)
+        if submission.parent:
+            problems.name(check_run, submission.parent, "parent")
+        size = sum(value.ByteSize() for value in submission.inputs.values())
+        if size > MAX_INLINE:
+            problems.add(
+                f"`inputs` have {size:,} bytes: must be at most {MAX_INLINE:,}; upload larger "
+                "values as blobs"
+            )
+        problems.text(submission.group, 256, "group")
+        if submission.custom_context:
+            problems.count(submission.custom_context, MAX_CONTEXT, "custom_context")
+        for key, value in submission.custom_context.items():
+            problems.text(key, 256, "custom_context")
+            problems.text(value, MAX_TEXT, f"custom_context[{key[:60]}]")
+        if submission.env_vars:
+            problems.env_vars(submission.env_vars, "env_vars")
+        if submission.HasField("retries"):
+            specs.check_retries(submission.retries, "the submission", problems)
+        if submission.HasField("timeouts"):
+            specs.check_timeouts(submission.timeouts, "the submission", problems)
+        problems.raise_if_any()
+        for name, value in submission.inputs.items():
+            if value.WhichOneof("kind") == "ref" and not self._blobs.has(value.ref.digest):
+                raise FailedPreconditionError(
+                    f"input `{name}`: there is no blob `{value.ref.digest[:70]}`: upload it first"
+                )
+
+    def _check_parent(self, parent: str) -> None:
+        if parent and parent not in self._live.world.runs:
+            raise FailedPreconditionError(
+                f"parent run `{parent}` has ended or does not exist: a run that has ended "
+                "cannot start others"
+            )
+
+    def _run(
+        self, submission: scheduler_pb2.Submission, task: scheduler_pb2.Task, caller: Caller
+    ) -> scheduler_pb2.Run:
+        name = submission.run_name or _new_name()
+        context = submission.traceparent
+        trace_id = trace.trace_id(context)
+        if not trace_id:
+            context = trace.new_traceparent(os.urandom)
+            trace_id = trace.trace_id(context)
+        run = scheduler_pb2.Run(
+            name=name,
+            project=task.environment.project,
+            domain=task.environment.domain,
+            task=task.spec.name,
+            task_version=task.environment.version,
+            phase=scheduler_pb2.RUN_PHASE_QUEUED,
+            parent=submission.parent,
+            group=submission.group,
+            trace_id=trace_id,
+            traceparent=context,
+            custom_context=submission.custom_context,
+            idempotency_key=name,
+            created_at=stamp(time.time()),
+            url=self._addresses.run(name),
+            etag=1,
+            env_vars=submission.env_vars,
+            requested_by=caller.label,
+        )
+        if submission.HasField("retries"):
+            run.retries.CopyFrom(submission.retries)
+        if submission.HasField("timeouts"):
+            run.timeouts.CopyFrom(submission.timeouts)
+        return run
+
+
+def _check_inputs(submission: scheduler_pb2.Submission, task: scheduler_pb2.Task) -> None:
+    problems = Problems()
+    interface = task.spec.interface
+    declared = {parameter.name: parameter for parameter in interface.parameters}
+    for name in submission.inputs:
+        if name not in declared and not interface.accepts_extra:
+            known = ", ".join(f"`{each}`" for each in declared) or "none"
+            problems.add(f"task `{task.spec.name}` has no parameter `{name[:70]}`; it has {known}")
+    for name, parameter in declared.items():
+        if parameter.required and name not in submission.inputs:
+            kind = f" ({parameter.type})" if parameter.type else ""
+            problems.add(f"task `{task.spec.name}` needs `{name}`{kind}")
+    problems.raise_if_any()
+
+
+def _new_name() -> str:
+    number = int.from_bytes(os.urandom(8))
+    letters = []
+    for _ in range(12):
+        number, digit = divmod(number, 36)
+        letters.append(_DIGITS[digit])
+    return "r" + "".join(letters)
+
+
+def _name_taken(name: str) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"there is a run `{name}` already: choose another `run_name`, or leave it out"
+    )

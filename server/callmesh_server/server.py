@@ -1,0 +1,208 @@
+"""The composition root: builds every part in order, runs them, ends them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import grpc.aio
+from callmesh_wire.channel import new_server
+from callmesh_wire.errors import UnavailableError
+from callmeshpb.v1 import scheduler_pb2
+
+from callmesh_server import listen
+from callmesh_server.api import builtin
+from callmesh_server.api.addresses import Addresses
+from callmesh_server.api.apps import AppApi
+from callmesh_server.api.blob import BlobApi
+from callmesh_server.api.deploy import DeployApi
+from callmesh_server.api.idempotency import Requests
+from callmesh_server.api.log import LogApi
+from callmesh_server.api.nodes import NodeApi, NodesApi
+from callmesh_server.api.registry import RegistryApi
+from callmesh_server.api.router import Router
+from callmesh_server.api.runs import RunApi
+from callmesh_server.api.secret import SecretApi
+from callmesh_server.api.submissions import Submissions
+from callmesh_server.api.tasks import TaskApi
+from callmesh_server.apply import Applier
+from callmesh_server.changes import Changes
+from callmesh_server.config import ServerSettings
+from callmesh_server.core import liveness
+from callmesh_server.core.actions import PutApp, PutInstance, PutNode, PutRun
+from callmesh_server.core.ledger import Ledger
+from callmesh_server.core.world import app_name
+from callmesh_server.live import Live, key_of
+from callmesh_server.logs import Logs
+from callmesh_server.loop import Loop, ServerIds
+from callmesh_server.mesh_ports import MeshPorts
+from callmesh_server.pushes import Pushes
+from callmesh_server.sessions import Sessions
+from callmesh_server.store.blobs import Blobs
+from callmesh_server.store.secrets import Secrets
+
+if TYPE_CHECKING:
+    from callmesh_server.store.database import Database
+
+log = logging.getLogger(__name__)
+
+# For calls in flight when the server ends, seconds.
+STOP_GRACE = 0.5
+EXPIRE_SECONDS = 3600.0
+
+
+class Server:
+    """One control plane. `run` it once; its parts exist once ``started`` was called."""
+
+    router: Router
+    sessions: Sessions
+    # The TCP port that the API listens on.
+    api_port: int
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Serve until cancelled. ``started`` is called when every door is open.
+
+        Raises `FailedPreconditionError` when it cannot start, and
+        `UnavailableError` when the store cannot be written any more.
+        """
+        database = await self._open_database()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                parts = _Parts(self._settings, database, tasks)
+                await parts.secrets.load()
+                self.router, self.sessions = parts.router, parts.sessions
+                servers = await self._listen()
+                tasks.create_task(parts.loop.run())
+                tasks.create_task(parts.expire_requests())
+                tasks.create_task(_watch_store(database))
+                log.info("serving, epoch %d", database.loaded.epoch)
+                started()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await asyncio.gather(*(server.stop(STOP_GRACE) for server in servers))
+                    parts.close()
+        finally:
+            await database.close()
+
+    async def _open_database(self) -> Database:
+        loop = asyncio.get_running_loop()
+
+        def open_it() -> Database:
+            from callmesh_server.store.database import open_database
+
+            return open_database(self._settings.database, loop)
+
+        return await asyncio.to_thread(open_it)
+
+    async def _listen(self) -> list[grpc.aio.Server]:
+        settings = self._settings
+        token = listen.read_token(settings.token_file)
+        local, tcp = new_server(), new_server()
+        more = builtin.handlers()
+        self.router.register(local, more=more)
+        self.router.register(tcp, token=token, more=more)
+        self.api_port = listen.bind_tcp(tcp, settings.api_host, settings.api_port)
+        listen.bind_unix(local, settings.api_socket)
+        await local.start()
+        await tcp.start()
+        return [local, tcp]
+
+
+class _Parts:
+    """Everything between the store and the doors, in the order of its making."""
+
+    def __init__(
+        self, settings: ServerSettings, database: Database, tasks: asyncio.TaskGroup
+    ) -> None:
+        epoch = database.loaded.epoch
+        addresses = Addresses(settings.ingress_port)
+        changes = Changes()
+        ledger = Ledger()
+        live = Live(ledger, changes, database)
+        blobs = Blobs(settings.blobs)
+        ports = MeshPorts(database)
+        self.secrets = Secrets(settings.secret_key, database)
+        self.sessions = Sessions(
+            ledger, tasks.create_task, epoch=epoch, lease=settings.lease_seconds
+        )
+        pushes = Pushes(ledger.world, self.sessions, self.secrets, changes, epoch)
+        applier = Applier(live, database, changes, self.sessions, self.secrets, ports.release)
+        self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push)
+        applier.attach(self.loop)
+        self.sessions.attach(self.loop.react, applier.flush, pushes)
+        _restore(live, database, addresses, settings.lease_seconds)
+        self._applier = applier
+        self._requests = Requests(database, applier)
+        self._registry = RegistryApi(
+            ledger, database, applier, self._requests, changes, self.loop, ports, addresses
+        )
+        self.loop.mark(ledger.all_keys())
+        task_api = TaskApi(live, database)
+        submissions = Submissions(live, database, applier, task_api, blobs, addresses)
+        self.router = Router(
+            {
+                "RegistryService": [self._registry],
+                "SchedulerService": [
+                    DeployApi(
+                        live, database, applier, self._requests, ports, blobs, self.secrets,
+                        addresses,
+                    ),
+                    AppApi(ledger.world, changes, applier, self._requests),
+                    task_api,
+                    RunApi(
+                        live, database, applier, self._requests, submissions, tasks.create_task
+                    ),
+                    NodesApi(ledger.world, settings, epoch),
+                ],
+                "NodeService": [NodeApi(self.sessions)],
+                "BlobService": [BlobApi(blobs)],
+                "LogService": [LogApi(Logs(live, self.sessions, tasks.create_task))],
+                "SecretService": [SecretApi(database, self.secrets, applier, self._requests)],
+            }
+        )  # fmt: skip
+
+    async def expire_requests(self) -> None:
+        """Forget old answers, now and every hour."""
+        while True:
+            self._requests.expire()
+            await asyncio.sleep(EXPIRE_SECONDS)
+
+    def close(self) -> None:
+        """Hand everything to the writer that it does not have yet."""
+        self._registry.close()
+        self._applier.flush_lazy()
+
+
+def _restore(live: Live, database: Database, addresses: Addresses, lease: float) -> None:
+    """Put what is stored into memory."""
+    loaded = database.loaded
+    now = time.time()
+    for task in loaded.newest:
+        live.put_newest(task)
+    for app in loaded.apps:
+        app.endpoint = addresses.endpoint(app.mesh_port)
+        app.url = addresses.url(app_name(app))
+        live.ledger.apply(PutApp(app))
+    for instance in loaded.instances:
+        live.ledger.apply(PutInstance(instance))
+    tasks = {key_of(task): task for task in loaded.tasks}
+    for run in loaded.runs:
+        inputs = scheduler_pb2.Run(inputs=run.inputs)
+        run.ClearField("inputs")
+        run.url = addresses.run(run.name)
+        live.restore_run(run, inputs, tasks, loaded.request_ids.get(run.name, ""))
+        live.ledger.apply(PutRun(run))
+    for node in loaded.nodes:
+        live.ledger.apply(PutNode(liveness.remembered(node, now, lease)))
+
+
+async def _watch_store(database: Database) -> None:
+    reason = await database.writer.broken
+    raise UnavailableError(f"the store cannot be written any more: {reason}")

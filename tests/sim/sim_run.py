@@ -1,0 +1,261 @@
+"""One simulation: a story is played on a mesh, then everything must come to rest as it should.
+
+Run by hand: ``python tests/sim/sim_run.py [SEED …]`` prints the story and what happened.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from callmesh_server.core.attempts import has_ended
+from callmesh_server.core.revisions import wanted_replicas
+from callmesh_server.core.world import app_name
+from callmeshpb.v1 import scheduler_pb2 as pb
+from sim_agent import SimAgent
+from sim_checks import Broken, Checks
+from sim_clock import Clock
+from sim_machine import Machine
+from sim_server import SimServer
+from sim_story import ACCIDENTS_END, Step, nodes_of, story
+from sim_users import Users, tasks
+from sim_workloads import Worker
+
+REST = ACCIDENTS_END + 20.0
+LIMIT = 600.0
+SHRINK_TRIES = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A seed that broke a property."""
+
+    seed: int
+    sentence: str
+    steps: tuple[Step, ...]
+    trace: tuple[str, ...]
+
+    def __str__(self) -> str:
+        script = "\n".join(f"  {each}" for each in self.steps)
+        trace = "\n".join(f"  {each}" for each in self.trace)
+        return (
+            f"seed {self.seed}: {self.sentence}\n\nThe script, as short as it still fails:\n"
+            f"{script}\n\nThe last things that happened:\n{trace}\n"
+        )
+
+
+def play(seed: int) -> Failure | None:
+    """Play a seed's story; what broke, with the shortest script found, or None."""
+    steps = story(seed)
+    failure = play_steps(seed, steps)
+    return None if failure is None else _shrunk(failure)
+
+
+def play_steps(seed: int, steps: Sequence[Step]) -> Failure | None:
+    """Play these steps with a seed's delays and chances."""
+    simulation = Simulation(seed)
+    try:
+        simulation.play(steps)
+    except Broken as broken:
+        return Failure(seed, str(broken), tuple(steps), tuple(simulation.trace))
+    except Exception as defect:  # noqa: BLE001 - a defect in a core is a finding too
+        trace = (*simulation.trace, f"{type(defect).__name__}: {defect}")
+        frame = defect.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
+        sentence = f"a defect: {type(defect).__name__}: {defect} at {where}"
+        return Failure(seed, sentence, tuple(steps), trace)
+    return None
+
+
+def _shrunk(failure: Failure) -> Failure:
+    """Leave out steps for as long as it still fails."""
+    tries = 0
+    index = len(failure.steps) - 1
+    while index >= 0 and tries < SHRINK_TRIES:
+        tries += 1
+        fewer = [*failure.steps[:index], *failure.steps[index + 1 :]]
+        again = play_steps(failure.seed, fewer)
+        if again is not None:
+            failure = again
+        index -= 1
+    return failure
+
+
+class Simulation:
+    """A server, machines with agents, users, and one clock."""
+
+    def __init__(self, seed: int) -> None:
+        self.clock = Clock()
+        self.trace: deque[str] = deque(maxlen=40)
+        self._rng = random.Random(f"delays of {seed}")
+        self.checks = Checks()
+        self.users = Users(self.clock, self._rng, self.checks)
+        self.server = SimServer(
+            self.clock, self._rng, self.checks, tasks(), self.tell, self.users.run_ended
+        )
+        self.users.server = self.server
+        self.machines: dict[str, Machine] = {}
+        self.agents: dict[str, SimAgent] = {}
+        for name in nodes_of(seed):
+            machine = Machine(name, self.clock, self._rng, self.checks)
+            self.machines[name] = machine
+            self.agents[name] = SimAgent(machine, self.server, self.users, self.tell)
+
+    def tell(self, text: str) -> None:
+        """Keep what happened, for whoever has to understand a failure."""
+        self.trace.append(f"{self.clock.elapsed:8.3f} s  {text}")
+
+    def play(self, steps: Sequence[Step]) -> None:
+        """Raises `Broken`."""
+        for step in steps:
+            self.clock.after(step.at, lambda step=step: self._do(step))
+        self.clock.run_until(ACCIDENTS_END + 16.0)
+        self.server.start()
+        for name, agent in self.agents.items():
+            self.machines[name].revive_supervisor()
+            agent.start()
+        self.clock.run_until(REST)
+        # One look a second is enough, and looking is not free.
+        while self.clock.elapsed < LIMIT:
+            self.clock.run_until(self.clock.elapsed + 2.0)
+            if not self._unrest():
+                break
+        # What is at rest has to stay so.
+        self.clock.run_until(self.clock.elapsed + 5.0)
+        unrest = self._unrest()
+        if unrest:
+            raise Broken(f"it never comes to rest: {unrest}")
+
+    def _do(self, step: Step) -> None:
+        self.tell(str(step)[11:].strip())
+        agent = self.agents.get(step.target)
+        machine = self.machines.get(step.target)
+        match step.kind:
+            case "run" | "run failing" | "run parent" | "run limited":
+                self.users.submit(step)
+            case "abort":
+                self.users.abort(step.target)
+            case "kill server":
+                self._kill_server(step.lasts)
+            case "kill agent" if agent is not None:
+                agent.crash()
+                self.clock.after(step.lasts, agent.start)
+            case "kill up" if agent is not None:
+                self._kill_server(step.lasts)
+                agent.crash()
+                self.clock.after(step.lasts, agent.start)
+            case "kill supervisor" if machine is not None:
+                machine.crash_supervisor()
+                self.clock.after(step.lasts, machine.revive_supervisor)
+            case "kill app" | "kill worker" | "kill zygote" if machine is not None:
+                victims = machine.living(step.kind.removeprefix("kill "))
+                if victims:
+                    victim = self._rng.choice(victims).record
+                    self.tell(f"killed {victim.process_id}")
+                    machine.kill(victim.process_id, victim.pid)
+            case "cut" if agent is not None:
+                agent.cut(step.lasts)
+            case "partition" if agent is not None:
+                agent.cut(None, self.clock.now + step.lasts)
+            case _:
+                self.users.change_app(step)
+
+    def _kill_server(self, back_after: float) -> None:
+        self.server.crash()
+        self.clock.after(back_after, self.server.start)
+
+    # What must be so in the end. Each gives what is not, or "".
+
+    def _unrest(self) -> str:
+        return (
+            self._unended_runs()
+            or self._busy_workers()
+            or next((text for app in self.server.disk.apps.values() if (text := self._app(app))), "")
+            or self._strange_processes()
+        )
+
+    def _unended_runs(self) -> str:
+        """Every acknowledged run has ended."""
+        for name in sorted(self.users.acknowledged):
+            run = self.server.disk.runs.get(name)
+            if run is None:
+                return f"run `{name}` was acknowledged and is not known"
+            if not has_ended(run):
+                phase = pb.RunPhase.Name(self.server.world.runs[name].phase)
+                return f"run `{name}` is {phase}: {self.server.world.runs[name].message}"
+        return ""
+
+    def _busy_workers(self) -> str:
+        """No worker executes what has ended."""
+        for machine in self.machines.values():
+            for process in machine.living("worker"):
+                workload = process.workload
+                if isinstance(workload, Worker) and workload.executing:
+                    return f"{process.record.process_id} still executes `{workload.executing}`"
+        return ""
+
+    def _app(self, app: pb.App) -> str:
+        """The app is where its user wants it, or says why not."""
+        name = app.spec.name
+        here = self.server.world.instances_of(app_name(app))
+        ready = [each for each in here if each.status.state == pb.INSTANCE_STATE_READY]
+        app = self.server.world.apps.get(app_name(app), app)
+        if app.deleting:
+            return f"app `{name}` is still being deleted"
+        if app.desired_state == pb.DESIRED_STATE_INACTIVE:
+            return f"inactive app `{name}` has instances" if here else ""
+        newest_is_broken = (name, app.revision) in self.checks.broken_revisions
+        state = pb.AppState.Name(app.state)
+        if app.serving_revision:
+            wanted = wanted_replicas(app.serving_spec)
+            serving = [each for each in ready if each.revision == app.serving_revision]
+            others = [each for each in here if each.revision != app.serving_revision]
+            if len(serving) != wanted or (others and not self._waits_for_others(app)):
+                return f"app `{name}` is {state} with {len(serving)} of {wanted} ready instances"
+        expected = {pb.APP_STATE_FAILED} if newest_is_broken else {pb.APP_STATE_READY}
+        if self._waits_for_others(app):
+            expected = {pb.APP_STATE_PENDING}
+        if app.state not in expected:
+            messages = "; ".join(each.message for each in app.conditions)
+            return f"app `{name}` is {state}: {messages}"
+        return ""
+
+    def _waits_for_others(self, app: pb.App) -> bool:
+        return any(
+            each.type == "DependenciesReady" and each.status != 1 and each.message
+            for each in app.conditions
+        )
+
+    def _strange_processes(self) -> str:
+        """What lives is what shall live, and nothing else."""
+        wanted = {f"app/{each}" for each in self.server.world.instances}
+        living = {
+            process.record.process_id
+            for machine in self.machines.values()
+            for process in machine.living("app")
+        }
+        if living - wanted:
+            return f"nobody wants {sorted(living - wanted)}"
+        return ""
+
+
+def main(seeds: Sequence[int]) -> int:
+    """Play seeds; print each one's story and what it came to."""
+    for seed in seeds:
+        print(f"seed {seed}")
+        for step in story(seed):
+            print(f"  {step}")
+        failure = play(seed)
+        print(failure if failure is not None else "  all is well\n")
+        if failure is not None:
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(each) for each in sys.argv[1:]] or [0]))

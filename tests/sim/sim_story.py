@@ -1,0 +1,131 @@
+"""What happens to a mesh in one simulation: users' wishes and accidents, made from a seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+ACCIDENTS_END = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happens, ``at`` seconds after the beginning."""
+
+    at: float
+    kind: str
+    target: str = ""
+    # Seconds that it lasts, where that means something.
+    lasts: float = 0.0
+    number: int = 0
+
+    def __str__(self) -> str:
+        says = {
+            "deploy": "deploy app `{target}` with {number} replicas",
+            "deploy broken": "deploy a broken revision of app `{target}`",
+            "deploy dependent": "deploy app `{target}`, which depends on `alpha`",
+            "deploy fixed port": "deploy app `{target}`, which binds port 8080 itself",
+            "scale": "scale app `{target}` to {number}",
+            "deactivate": "deactivate app `{target}`",
+            "activate": "activate app `{target}`",
+            "rollback": "roll app `{target}` back",
+            "delete": "delete app `{target}`",
+            "run": "submit run `{target}`: work of {lasts:.2f} s",
+            "run failing": "submit run `{target}`, which fails {number} times, with 2 retries",
+            "run parent": "submit run `{target}` with {number} children",
+            "run limited": "submit run `{target}`: work of {lasts:.2f} s, at most 1 s a try",
+            "abort": "abort run `{target}`",
+            "kill server": "kill the server; it is back after {lasts:.2f} s",
+            "kill agent": "kill the agent of {target}; it is back after {lasts:.2f} s",
+            "kill up": "kill the server and the agent of {target} for {lasts:.2f} s",
+            "kill supervisor": "kill the supervisor of {target}; it is back after {lasts:.2f} s",
+            "kill app": "kill a process of an app on {target}",
+            "kill worker": "kill a worker on {target}",
+            "kill zygote": "kill a zygote on {target}",
+            "cut": "cut the line of {target}; the server notices after {lasts:.2f} s",
+            "partition": "cut the line of {target}, and keep it down for {lasts:.2f} s",
+        }[self.kind]
+        text = says.format(target=self.target, lasts=self.lasts, number=self.number)
+        return f"{self.at:7.3f} s  {text}"
+
+
+APPS = ("alpha", "alpha", "beta", "gamma")
+
+
+def story(seed: int) -> list[Step]:
+    """The steps of a seed, in their order."""
+    rng = random.Random(seed)
+    nodes = nodes_of(seed)
+    steps = [*_deploys(rng), *_runs(rng), *_accidents(rng, nodes)]
+    return sorted(steps, key=lambda each: each.at)
+
+
+def nodes_of(seed: int) -> list[str]:
+    """Two seeds of three have one node, as a laptop does."""
+    return ["n1"] if seed % 3 else ["n1", "n2"]
+
+
+def _deploys(rng: random.Random) -> list[Step]:
+    steps = [Step(rng.uniform(0, 1), "deploy", "alpha", number=rng.randint(1, 2))]
+    if rng.random() < 0.6:
+        steps.append(Step(rng.uniform(0, 1), "deploy dependent", "beta", number=1))
+    if rng.random() < 0.3:
+        steps.append(Step(rng.uniform(0, 1), "deploy fixed port", "gamma", number=1))
+    for _ in range(rng.randint(0, 5)):
+        kind = rng.choice(
+            [
+                "deploy",
+                "deploy",
+                "deploy broken",
+                "scale",
+                "deactivate",
+                "activate",
+                "rollback",
+                "delete",
+            ]
+        )
+        # What binds its port itself has room for one on a node.
+        app = rng.choice(("alpha", "beta") if kind == "scale" else APPS)
+        steps.append(Step(rng.uniform(2, 35), kind, app, number=rng.randint(1, 3)))
+    return steps
+
+
+def _runs(rng: random.Random) -> list[Step]:
+    steps = []
+    for number in range(rng.randint(5, 20)):
+        kind = rng.choices(
+            ["run", "run failing", "run parent", "run limited"], weights=[6, 2, 2, 1]
+        )[0]
+        name = f"r{number}"
+        at = rng.uniform(0, 38)
+        count = rng.randint(1, 4)
+        lasts = rng.choice([0.001, 0.05, 0.5, 2.0, 8.0])
+        steps.append(Step(at, kind, name, lasts, count))
+        if rng.random() < 0.1:
+            steps.append(Step(at + rng.choice([0.001, 0.1, 3.0]), "abort", name))
+    return steps
+
+
+def _accidents(rng: random.Random, nodes: list[str]) -> list[Step]:
+    steps = []
+    for _ in range(rng.randint(0, 8)):
+        kind = rng.choice(
+            [
+                "kill server",
+                "kill agent",
+                "kill up",
+                "kill supervisor",
+                "kill app",
+                "kill app",
+                "kill worker",
+                "kill worker",
+                "kill zygote",
+                "cut",
+                "partition",
+            ]
+        )
+        lasts = rng.choice([0.01, 0.3, 2.0, 2.0, 15.0])
+        if kind == "kill supervisor":
+            lasts = rng.choice([0.05, 0.3, 2.0])
+        steps.append(Step(rng.uniform(0.5, ACCIDENTS_END), kind, rng.choice(nodes), lasts))
+    return steps

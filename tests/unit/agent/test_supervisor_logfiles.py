@@ -1,0 +1,37 @@
+"""Log files that are kept short."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from callmesh_agent.supervisor.logfiles import cut, open_log
+
+
+def test_a_log_is_private_and_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "app" / "one.log"
+    for text in (b"a", b"b"):
+        descriptor = open_log(path)
+        os.write(descriptor, text)
+        os.close(descriptor)
+    assert path.read_bytes() == b"ab"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_long_log_is_emptied_under_its_writer_and_its_end_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "one.log"
+    descriptor = open_log(path)
+    os.write(descriptor, b"old" * 100 + b"newest")
+    assert cut(path, longest=200, kept=6)
+    os.write(descriptor, b"after")
+    os.close(descriptor)
+    assert path.read_bytes() == b"after"
+    assert path.with_name("one.log.1").read_bytes() == b"newest"
+
+
+def test_a_short_or_absent_log_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "one.log"
+    assert not cut(path)
+    path.write_bytes(b"x" * 10)
+    assert not cut(path, longest=10)
+    assert path.read_bytes() == b"x" * 10

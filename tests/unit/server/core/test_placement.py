@@ -1,0 +1,98 @@
+"""Placement: the best node, and a reason for each that is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from callmesh_server.core import actions as do
+from callmesh_server.core.placement import (
+    NO_NODE,
+    Placement,
+    Rejection,
+    pick_for_instance,
+    pick_for_run,
+)
+from callmesh_server.core.world import Demand
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import scheduler_pb2 as pb
+from core_world import MIB, Core, app_spec, task
+
+WEB = AppName("default", "development", "web")
+
+
+def test_no_node_says_how_to_start_one():
+    found = pick_for_run(Core().world, Demand())
+    assert found == Placement()
+    assert found.why == NO_NODE
+
+
+def test_the_node_with_most_free_slots_takes_a_run(core):
+    core.join("n2", slots=5)
+    assert pick_for_run(core.world, Demand()) == Placement("n2")
+    core.submit("r1", task())
+    assert pick_for_run(core.world, Demand()) == Placement("n1")
+
+
+def test_every_node_gives_its_reason(core):
+    core.join("n2", slots=0)
+    core.join("n3", complete=False)
+    core.join("n4")
+    core.leave("n4")
+    state = core.world.nodes["n1"]
+    core.apply([do.PutNode(replace(state, draining=True))])
+    found = pick_for_run(core.world, Demand())
+    assert found.rejections == (
+        Rejection("n1", "takes no new work: it is draining"),
+        Rejection("n2", "has 0 of 0 slots in use"),
+        Rejection("n3", "has just connected and is still reporting", busy=True),
+        Rejection("n4", "is not connected"),
+    )
+    assert found.why.startswith("node `n1` takes no new work: it is draining; node `n2` has")
+
+
+def test_memory_is_reserved_by_instances_and_attempts(core):
+    core.deploy(app_spec("other", resources={"memory": 400 * MIB}))
+    core.submit("r1", task("e.b", resources={"memory": 300 * MIB}))
+    assert pick_for_run(core.world, Demand(memory=300 * MIB)).node == "n1"
+    found = pick_for_run(core.world, Demand(memory=301 * MIB))
+    assert found.busy
+    assert found.why == (
+        "node `n1` has 300 MiB of 1000 MiB memory unreserved, and 301 MiB is asked for"
+    )
+    assert not pick_for_run(core.world, Demand(memory=2000 * MIB)).busy
+
+
+def test_cpu_is_a_weight_on_a_laptop_and_reserved_elsewhere():
+    core = Core()
+    core.join("laptop", cpu=2.0)
+    assert pick_for_run(core.world, Demand(cpu=64)).node == "laptop"
+    core = Core()
+    core.join("strict", cpu=2.0, shared_cpu=False)
+    assert pick_for_run(core.world, Demand(cpu=2.0)).node == "strict"
+    assert pick_for_run(core.world, Demand(cpu=2.5)).why == (
+        "node `strict` has 2 of 2 cores unreserved, and 2.5 are asked for"
+    )
+
+
+def test_a_python_version_matters_on_a_strict_node_only():
+    core = Core()
+    core.join("strict", shared_cpu=False)
+    found = pick_for_run(core.world, Demand(python_version="3.14"))
+    assert found.why == "node `strict` lacks Python 3.14; it has 3.11, 3.12"
+    core.join("laptop")
+    assert pick_for_run(core.world, Demand(python_version="3.14")).node == "laptop"
+
+
+def test_a_gpu_is_refused_by_name(core):
+    assert (
+        "has no GPU, and `A100:1` is asked for"
+        in pick_for_run(core.world, Demand(gpu="A100:1")).why
+    )
+
+
+def test_instances_spread_over_the_nodes(core):
+    core.join("n2")
+    core.deploy(app_spec(min_replicas=3))
+    assert sorted(each.node for each in core.instances("web")) == ["n1", "n1", "n2"]
+    assert pick_for_instance(core.world, WEB, app_spec()).node == "n2"
+    assert core.instances("web")[0].intent == pb.INSTANCE_INTENT_RUN

@@ -1,0 +1,182 @@
+"""The ADS server with a client on its real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+from callmesh_agent.xds import ads, descriptors
+from callmesh_agent.xds.ads import AdsServer, client_bootstrap
+from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS
+from callmesh_agent.xds.rejections import Rejection
+from callmesh_agent.xds.snapshot import LocalInstance
+
+if TYPE_CHECKING:
+    from conftest import World
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="callmesh-ads-") as folder:
+        yield f"{folder}/ads.sock"
+
+
+class Served:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.rejections: list[list[Rejection]] = []
+        self.ads = AdsServer(path, self.rejections.append)
+
+
+@contextlib.asynccontextmanager
+async def serving(path: str) -> AsyncIterator[Served]:
+    served = Served(path)
+    started = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(served.ads.run(started.set))
+        await started.wait()
+        yield served
+        task.cancel()
+
+
+class Envoy:
+    """One stream that calls itself Envoy."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._named = False
+
+    async def say(self, kind: str, *names: str, nonce: str = "", error: str = "") -> None:
+        request = descriptors.message_class(descriptors.DISCOVERY_REQUEST)(
+            type_url=descriptors.TYPE_PREFIX + kind, resource_names=names, response_nonce=nonce
+        )
+        if not self._named:
+            request.node.user_agent_name = "envoy"
+            self._named = True
+        if error:
+            request.error_detail.message = error
+        await self._call.write(request)
+
+    async def hear(self) -> Any:
+        return await asyncio.wait_for(self._call.read(), 5)
+
+
+@contextlib.asynccontextmanager
+async def envoy(path: str) -> AsyncIterator[Envoy]:
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        method = channel.stream_stream(
+            f"/{ads.SERVICE}/StreamAggregatedResources",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=descriptors.message_class(
+                descriptors.DISCOVERY_RESPONSE
+            ).FromString,
+        )
+        yield Envoy(method())
+
+
+async def subscribed(client: Envoy, world: World) -> str:
+    """Take clusters and endpoints; the nonce of the endpoints."""
+    await client.say(CLUSTER)
+    clusters = await client.hear()
+    await client.say(ENDPOINTS, *world.services)
+    endpoints = await client.hear()
+    await client.say(CLUSTER, nonce=clusters.nonce)
+    return str(endpoints.nonce)
+
+
+async def test_socket_is_this_users_alone_and_goes_with_the_server(path: str) -> None:
+    async with serving(path):
+        assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+    async with serving(path):
+        assert Path(path).exists()
+
+
+async def test_client_that_comes_first_waits_for_the_first_snapshot(
+    path: str, world: World
+) -> None:
+    world.add("shop", "one")
+    async with serving(path) as served, envoy(path) as client:
+        await client.say(CLUSTER)
+        served.ads.publish(world.compile())
+        response = await client.hear()
+        assert response.type_url == descriptors.TYPE_PREFIX + CLUSTER
+        assert response.version_info == "1"
+        assert len(response.resources) == 2
+
+
+async def test_acked_waits_for_the_endpoints_of_every_envoy(path: str, world: World) -> None:
+    world.add("shop", "one")
+    async with serving(path) as served:
+        served.ads.publish(world.compile())
+        await asyncio.wait_for(served.ads.acked(1), 1)
+        async with envoy(path) as first, envoy(path) as second, asyncio.TaskGroup() as group:
+            nonces = [await subscribed(client, world) for client in (first, second)]
+            waiter = group.create_task(served.ads.acked(1))
+            await first.say(ENDPOINTS, "shop", nonce=nonces[0])
+            done, _ = await asyncio.wait([waiter], timeout=0.1)
+            assert not done
+            await second.say(ENDPOINTS, "shop", nonce=nonces[1])
+            await asyncio.wait_for(waiter, 1)
+            world.instances["one"] = LocalInstance("127.0.0.1", 1, ready=True)
+            served.ads.publish(world.compile())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(served.ads.acked(2), 0.1)
+        # Who went away is not waited for.
+        await asyncio.wait_for(served.ads.acked(2), 1)
+
+
+async def test_rejections_are_told_when_they_change_and_tried_again(
+    path: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ads, "RETRY_REJECTED", 0.05)
+    world.add("shop", "one")
+    async with serving(path) as served, envoy(path) as client:
+        served.ads.publish(world.compile())
+        nonce = await subscribed(client, world)
+        for _ in range(2):
+            await client.say(ENDPOINTS, "shop", nonce=nonce, error="shop: no good")
+            again = await client.hear()
+            nonce = again.nonce
+        assert [r.message for r in served.ads.rejections] == ["no good"]
+        await client.say(ENDPOINTS, "shop", nonce=nonce)
+        async with asyncio.timeout(2):
+            while len(served.rejections) < 2:
+                await asyncio.sleep(0.01)
+        assert [[r.name for r in told] for told in served.rejections] == [["shop"], []]
+
+
+async def test_clients_come_and_go_without_a_word_in_the_log(
+    path: str, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(path) as served:
+        served.ads.publish(world.compile())
+        for _ in range(3):
+            async with envoy(path) as client:
+                await client.say(CLUSTER)
+                await client.hear()
+        async with envoy(path) as client:
+            await client.say(CLUSTER)
+            await client.hear()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_grpc_clients_are_told_to_keep_a_service_that_is_gone_for_a_moment() -> None:
+    config = json.loads(client_bootstrap("/run/ads.sock", "here", ""))
+    assert config["xds_servers"] == [
+        {
+            "server_uri": "unix:///run/ads.sock",
+            "channel_creds": [{"type": "insecure"}],
+            "server_features": ["ignore_resource_deletion"],
+        }
+    ]
+    assert config["node"]["id"] == "here"

@@ -38,7 +38,7 @@ async def open_book() -> None:
 
 @book_env.server
 async def serve() -> None:
-    config = uvicorn.Config(app, host="127.0.0.1", port=book_env.get_port().port)
+    config = uvicorn.Config(app, host="127.0.0.1", port=book_env.get_port())
     await uvicorn.Server(config).serve()
 
 

@@ -8,11 +8,8 @@ live in its memory) and passes its WebSocket.
 """
 
 import math
-import os
-import sys
 
 import callmesh as flyte
-import httpx
 from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI
 
@@ -31,12 +28,12 @@ dashboard_env = flyte.app.AppEnvironment(
     name="dashboard",
     image=image.with_pip_packages("streamlit"),
     args=[
-        *("streamlit", "run", "streamlit_dashboard.py"),
-        *("--server.port", "$PORT", "--server.address", "127.0.0.1", "--server.headless", "true"),
-        *("--browser.gatherUsageStats", "false", "--", "--page"),
+        *("streamlit", "run", "ui/tide_table.py", "--server.port", "$PORT"),
+        *("--server.address", "127.0.0.1", "--server.headless", "true"),
+        *("--browser.gatherUsageStats", "false"),
     ],
     inputs=[flyte.app.Input(name="tides_url", value=flyte.app.AppEndpoint(app_name="tides"))],
-    include=["streamlit_dashboard.py"],
+    include=["ui/tide_table.py"],
     resources=flyte.Resources(cpu=1, memory="512Mi"),
     requires_auth=False,
     depends_on=[tides_env],
@@ -50,23 +47,7 @@ async def height(harbour: str, hours: int = 24) -> list[float]:
     return [round(range_ * math.sin(2 * math.pi * hour / 12.4), 2) for hour in range(hours)]
 
 
-def page() -> None:
-    import streamlit as st
-
-    st.title("Tide table")
-    harbour = st.text_input("Harbour", "Roscoff")
-    hours = st.slider("Hours", min_value=6, max_value=48, value=24)
-    answer = httpx.get(f"{os.environ['TIDES_URL']}/height/{harbour}", params={"hours": hours})
-    answer.raise_for_status()
-    metres = answer.json()
-    st.metric(f"High water at {harbour}", f"{max(metres):.2f} m")
-    st.line_chart({"metres": metres})
-
-
 if __name__ == "__main__":
-    if "--page" in sys.argv:
-        page()
-    else:
-        flyte.init_from_config()
-        flyte.deploy(dashboard_env)
-        print(dashboard_env.endpoint)
+    flyte.init_from_config()
+    flyte.deploy(dashboard_env)
+    print(dashboard_env.endpoint)

@@ -1,7 +1,7 @@
 """A task calls tasks: a child run, a `map` over many inputs, and a `group`.
 
-    callmesh deploy examples/task_calls_task.py
-    callmesh run deployed-task longest_words --pages '["the quick fox", "jumped over"]'
+callmesh deploy examples/task_calls_task.py
+callmesh run deployed-task longest_words --pages '["the quick fox", "jumped over"]'
 """
 
 import asyncio

@@ -114,10 +114,8 @@ async def forward(
         send(_failed(call.id, problem))
     except Exception:  # the boundary of a workload's call: it must hear of a defect of ours
         log.exception("call %s of a workload", call.method)
-        problem = errors.InternalError(
-            f"`{call.method}` failed inside the mesh: see the agent's log"
-        )
-        send(_failed(call.id, problem))
+        why = f"`{call.method}` failed inside the mesh: see the agent's log"
+        send(_failed(call.id, errors.InternalError(why)))
     finally:
         requests.release()
 

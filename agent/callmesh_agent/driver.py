@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import ParamSpec
 
 from callmesh_wire.errors import CallmeshError, UnavailableError
 from callmeshpb.v1 import scheduler_pb2, supervisor_pb2, workload_pb2
@@ -35,6 +36,7 @@ _OPEN = (
     scheduler_pb2.ATTEMPT_PHASE_DISPATCHED,
     scheduler_pb2.ATTEMPT_PHASE_RUNNING,
 )
+Arguments = ParamSpec("Arguments")
 log = logging.getLogger("callmesh.agent")
 
 
@@ -73,6 +75,7 @@ class Driver:
         self._group: asyncio.TaskGroup
         self._waiting: deque[events.Event] = deque()
         self._busy = False
+        self._closed = False
         self._timers: dict[events.Key, asyncio.TimerHandle] = {}
         self._listeners = ports.ListenerTable()
         self._probes: dict[str, asyncio.Task[None]] = {}
@@ -84,6 +87,8 @@ class Driver:
 
     def deliver(self, event: events.Event) -> None:
         """Let an event happen, after those that came before it."""
+        if self._closed:
+            return
         self._waiting.append(event)
         if self._busy:
             return
@@ -112,7 +117,8 @@ class Driver:
                 )
 
     def close(self) -> None:
-        """No timer fires any more."""
+        """Nothing happens any more."""
+        self._closed = True
         for timer in self._timers.values():
             timer.cancel()
 
@@ -156,13 +162,13 @@ class Driver:
         parts = self._parts
         match instruction:
             case do.UnpackBundle(digest):
-                self._spawn(self._unpack(digest))
+                self._spawn(self._unpack, digest)
             case do.StartInstance() | do.StartWorker() | do.StartZygote():
-                self._spawn(self._start(instruction))
+                self._spawn(self._start, instruction)
             case do.SignalProcess(process_id, signal, kill_after):
-                self._spawn(_ignored(parts.supervision.signal(process_id, signal, kill_after)))
+                self._spawn(self._signal, process_id, signal, kill_after)
             case do.ForgetProcess(process_id):
-                self._spawn(_ignored(parts.supervision.forget(process_id)))
+                self._spawn(self._forget, process_id)
             case do.Probe(instance_id):
                 self._end_probe(instance_id)
                 target = probe.target_of(self.state.instances[instance_id])
@@ -170,9 +176,9 @@ class Driver:
             case do.EndProbe(instance_id):
                 self._end_probe(instance_id)
             case do.LeaveRotation(instance_id, generation):
-                self._spawn(self._leave_rotation(instance_id, generation))
+                self._spawn(self._leave_rotation, instance_id, generation)
             case do.AwaitDrained(instance_id, generation, port):
-                self._spawn(self._await_drained(instance_id, generation, port))
+                self._spawn(self._await_drained, instance_id, generation, port)
             case do.RemoveInstanceFiles(instance_id):
                 environment.remove_secrets(parts.starts.secrets_of_instance(instance_id))
             case do.RemovePoolFiles(pool):
@@ -180,13 +186,18 @@ class Driver:
             case do.ForgetSpooled(run, epoch, counter):
                 spool.remove(parts.settings.spool_dir, run, epoch, counter)
 
-    def _spawn(self, work: Awaitable[events.Event | None]) -> None:
-        self._group.create_task(self._deliver_end(work))
+    def _spawn(
+        self,
+        work: Callable[Arguments, Awaitable[events.Event | None]],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> None:
+        async def to_its_end() -> None:
+            event = await work(*arguments, **named)
+            if event is not None:
+                self.deliver(event)
 
-    async def _deliver_end(self, work: Awaitable[events.Event | None]) -> None:
-        event = await work
-        if event is not None:
-            self.deliver(event)
+        self._group.create_task(to_its_end())
 
     def _wake_at(self, key: events.Key, at: float | None) -> None:
         timer = self._timers.pop(key, None)
@@ -204,6 +215,18 @@ class Driver:
             self._waiting.append(events.Woke(key))
             return
         self._step(events.Woke(key), max(at, self._clock.now()))
+
+    async def _signal(self, process_id: str, signal: int, kill_after: float) -> None:
+        try:
+            await self._parts.supervision.signal(process_id, signal, kill_after)
+        except CallmeshError as problem:
+            log.debug("%s needs no signal: %s", process_id, problem)
+
+    async def _forget(self, process_id: str) -> None:
+        try:
+            await self._parts.supervision.forget(process_id)
+        except CallmeshError as problem:
+            log.debug("%s is forgotten already: %s", process_id, problem)
 
     async def _unpack(self, digest: str) -> events.Event:
         try:
@@ -273,11 +296,3 @@ def _process_id(start: do.StartInstance | do.StartWorker | do.StartZygote) -> st
             return workers.PREFIX + worker_id
         case do.StartZygote(zygote_id):
             return zygotes.PREFIX + zygote_id
-
-
-async def _ignored(work: Awaitable[None]) -> None:
-    """A process that is gone needs no signal, one that is forgotten no word."""
-    try:
-        await work
-    except CallmeshError as problem:
-        log.debug("%s", problem)

@@ -30,11 +30,8 @@ class Listener:
 
     @property
     def dial(self) -> str:
-        """The loopback address under which it answers."""
-        if self.address == "::1":
-            return "::1"
-        found = ip_address(self.address)
-        return "127.0.0.1" if found.is_unspecified or found.is_loopback else self.address
+        """The address under which this machine calls it."""
+        return "127.0.0.1" if ip_address(self.address).is_unspecified else self.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +163,7 @@ def _children(pid: int) -> list[int]:
 
 def _sockets_of(pid: int) -> set[int]:
     folder = f"/proc/{pid}/fd"
-    found = set()
+    found: set[int] = set()
     try:
         names = os.listdir(folder)  # noqa: PTH208 - fast
     except OSError:

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import cast
 
 from callmesh_wire.frames import MAX_FRAME, FrameProblem, encode
 from callmeshpb.v1 import supervisor_pb2, workload_pb2
@@ -115,7 +116,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Learn from the kernel who it is."""
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are not subclasses of asyncio's.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH)
         self._owner.connections.add(self)

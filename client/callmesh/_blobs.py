@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import cast
 
 from callmesh_wire.errors import DataLossError, UnavailableError
-from callmeshpb.v1 import blob_pb2, common_pb2
+from callmeshpb.v1 import blob_pb2, common_pb2, scheduler_pb2
 
 from callmesh import values
 from callmesh._sync import bridge
@@ -64,6 +64,14 @@ async def offload(inputs: Mapping[str, common_pb2.Value]) -> dict[str, common_pb
         total -= value.ByteSize()
         done[name] = common_pb2.Value(ref=await _put(value))
     return done
+
+
+async def offload_in(submission: scheduler_pb2.Submission) -> None:
+    """`offload` a submission's inputs where they are."""
+    if submission.ByteSize() <= values.INLINE_LIMIT:
+        return
+    for name, value in (await offload(submission.inputs)).items():
+        submission.inputs[name].CopyFrom(value)
 
 
 async def fetched(outputs: Iterable[common_pb2.Value]) -> list[common_pb2.Value]:

@@ -104,9 +104,7 @@ async def _run_deployed(
     from callmesh.remote.run import result_of
 
     submission = await details.submission(args, kwargs)
-    inputs = await _blobs.offload(submission.inputs)
-    for name, value in inputs.items():
-        submission.inputs[name].CopyFrom(value)
+    await _blobs.offload_in(submission)
     return await result_of(await _ended(submission, attempt))
 
 

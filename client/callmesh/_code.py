@@ -10,6 +10,8 @@ from types import ModuleType
 
 from callmeshpb.v1 import common_pb2
 
+from callmesh._failure import shorten
+
 
 class CodeProblem(Exception):
     """The bundle does not hold what was deployed. ``str()`` says what is missing."""
@@ -20,10 +22,11 @@ def load(code: common_pb2.Code, directory: str) -> ModuleType:
 
     Raises whatever the module raises.
     """
+    root = directory or str(Path.cwd())
+    shorten(root)
     found = sys.modules.get(code.module)
     if found is not None:
         return found
-    root = directory or str(Path.cwd())
     for entry in reversed(("", *code.sys_path)):
         place = os.path.normpath(os.path.join(root, entry))  # noqa: PTH118 - no file access
         if place not in sys.path:

@@ -7,6 +7,7 @@ never answered is reported at once.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -23,6 +24,11 @@ from callmesh._transport import jittered
 # and after it answered once.
 FIRST_PATIENCE = 2.0
 PATIENCE = 30.0
+
+
+# The process that first opened a channel. gRPC's threads do not survive a fork:
+# a channel in a forked child would wait for ever.
+_first_user = 0
 
 
 class ControlTransport:
@@ -97,6 +103,7 @@ class ControlTransport:
 
     def _open(self) -> Any:
         if self._channel is None:
+            _claim()
             self._metadata = channel.credentials(self._place.token())
             self._channel = channel.open_channel(self._place.target)
         return self._channel
@@ -139,6 +146,16 @@ class ControlTransport:
                 "`token` file in its state folder"
             )
         return error
+
+
+def _claim() -> None:
+    global _first_user
+    if _first_user not in (0, os.getpid()):
+        raise errors.FailedPreconditionError(
+            "this process was forked from one that had used the mesh, and gRPC does not survive "
+            'a fork: start it with `multiprocessing.get_context("spawn")`, or fork first'
+        )
+    _first_user = os.getpid()
 
 
 def _find(method: str) -> Method:

@@ -23,6 +23,15 @@ _PLACES = (
 )
 _HIDDEN = ("<frozen ", *(f"{Path(place).resolve().parent}/" for place in _PLACES))
 _MAX_MESSAGE = 64 * 1024
+# Folders that bundles were unpacked into: the user's files go by their names in them.
+_roots: list[str] = []
+
+
+def shorten(root: str) -> None:
+    """From now on have tracebacks name files under a folder relative to it."""
+    folder = root.rstrip("/") + "/"
+    if folder not in _roots:
+        _roots.append(folder)
 
 
 def user_traceback(error: BaseException) -> str:
@@ -59,6 +68,9 @@ def _cut(report: traceback.TracebackException, seen: set[int]) -> None:
     report.stack = traceback.StackSummary.from_list(
         [frame for frame in report.stack if not frame.filename.startswith(_HIDDEN)]
     )
+    for frame in report.stack:
+        for root in _roots:
+            frame.filename = frame.filename.removeprefix(root)
     for other in (
         report.__cause__,
         report.__context__,

@@ -139,6 +139,24 @@ class Verb(Generic[P, R]):
         return f"<callmesh verb `{getattr(self._body, '__name__', '?')}`: blocking, or `.aio`>"
 
 
+class Immediate(Generic[P, R]):
+    """A verb that never waits, with the two forms of a verb: no thread is started for it."""
+
+    def __init__(self, body: Callable[P, R]) -> None:
+        self._body = body
+        functools.update_wrapper(cast("Callable[..., Any]", self), body)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._body(*args, **kwargs)
+
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same, to be awaited."""
+        return self._body(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<callmesh verb `{getattr(self._body, '__name__', '?')}`>"
+
+
 class Flow(Generic[P, T]):
     """An async generator with a blocking form (an iterator) and an async one, ``.aio(…)``."""
 
@@ -188,6 +206,11 @@ async def _step(generator: AsyncGenerator[T, None]) -> T:
 def verb(body: Callable[P, Coroutine[Any, Any, R]]) -> Verb[P, R]:
     """Decorate an async function."""
     return Verb(body)
+
+
+def immediate(body: Callable[P, R]) -> Immediate[P, R]:
+    """Decorate a function that never waits."""
+    return Immediate(body)
 
 
 def flow(body: Callable[P, AsyncGenerator[T, None]]) -> Flow[P, T]:

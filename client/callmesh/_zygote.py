@@ -101,6 +101,7 @@ class Zygote:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != zygote:
             os._exit(0)
+        _set_title("callmesh: spare")
         received = self._receive()
         if received is None:
             os._exit(STREAM_ENDED)

@@ -82,16 +82,14 @@ def notices(environments: Sequence[Environment]) -> list[str]:
         if unused:
             listed = ", ".join(f"`{name}`" for name in dict.fromkeys(unused))
             lines.append(f"`{each.name}` asks for {listed}: kept, and not acted on yet")
-        if isinstance(each, AppEnvironment) and each.scaling.asks_for_zero:
-            lines.append(
-                f"app `{each.name}` may scale to zero: until that exists, 0 replicas count as 1"
-            )
     return lines
 
 
 def app_spec(env: AppEnvironment, bundle: Bundle, extra: Extra) -> scheduler_pb2.AppSpec:
     """One app. Raises `DeploymentError` for one that has nothing to run."""
     low, high = env.scaling.get_replicas()
+    if not env.scaling.asks_for_zero:
+        low = max(low, 1)  # nobody wrote the 0 of the default down
     kind = _kind(env)
     spec = scheduler_pb2.AppSpec(
         project=extra.project,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from callmesh_wire.errors import AlreadyExistsError
+from callmesh_wire.errors import AlreadyExistsError, NotFoundError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 from callmesh import _blobs, _children, _deploying, _notices, _runtime, _submit, local, settings
@@ -22,6 +23,9 @@ from callmesh.remote.task import TaskDetails
 from callmesh.task import Task
 
 Mode = Literal["local", "remote", "hybrid"]
+
+# Seconds for which apps that a run depends on are taken to be there.
+APPS_KEPT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Runner:
         """Itself: ``with_runcontext(…).run(task)``."""
         return self
 
-    def __call__(self, task: Any, *args: Any, **kwargs: Any) -> Run:
+    def __call__(self, task: Any, /, *args: Any, **kwargs: Any) -> Run:
         """Start a run of a task with these arguments; a handle of it.
 
         In local mode the run has ended when this returns, and its failure is
@@ -75,7 +79,7 @@ class Runner:
                 return _as_run(local.run(task, args, kwargs, self.context.name))
         return bridge().run(_start(task, args, kwargs, self.context))
 
-    async def aio(self, task: Any, *args: Any, **kwargs: Any) -> Run:
+    async def aio(self, task: Any, /, *args: Any, **kwargs: Any) -> Run:
         """The same, awaited."""
         if self._is_local(task):
             with _runtime.added_context(self.context.custom_context):
@@ -145,20 +149,32 @@ async def _start(
 ) -> Run:
     if not _runtime.workload_socket():
         settings.needs_mesh()
-    function = None
     if isinstance(task, TaskDetails):
-        submission = await task.submission(args, kwargs)
-    else:
-        function = task.func
-        inputs = wire_values.encode_inputs(function, args, kwargs)
-        ref = await _registered(task, context)
-        submission = _children.submission_of(task, inputs, ref)
+        return await _submitted(await task.submission(args, kwargs), context, None)
+    inputs = wire_values.encode_inputs(task.func, args, kwargs)
+    registry = _registry()
+    for is_last in (False, True):
+        ref = await registry.ref_of(task, context)
+        try:
+            submission = _children.submission_of(task, inputs, ref)
+            return await _submitted(submission, context, task.func)
+        except NotFoundError:
+            # The mesh has forgotten what this process registered.
+            if is_last or not registry.forget(task, context):
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _submitted(
+    submission: scheduler_pb2.Submission,
+    context: RunContext,
+    function: Callable[..., object] | None,
+) -> Run:
     submission.run_name = context.name
     submission.env_vars.update(context.env_vars)
     _children.stamp(submission, _runtime.current())
     submission.custom_context.update(context.custom_context)
-    for name, value in (await _blobs.offload(submission.inputs)).items():
-        submission.inputs[name].CopyFrom(value)
+    await _blobs.offload_in(submission)
     pending = _submit.submitter().submit(submission)
     try:
         record = await pending.accepted()
@@ -167,22 +183,62 @@ async def _start(
     return Run(record, pending=pending, function=function)
 
 
-async def _registered(task: Task[..., Any], context: RunContext) -> scheduler_pb2.TaskRef:
-    """Where the mesh has this task: deployed with the code that asks, or registered now."""
-    attempt = _runtime.current()
-    if _runtime.workload_socket():
-        # In a workload the code is the deployed one.
-        current = settings.current()
-        return scheduler_pb2.TaskRef(
-            scope=common_pb2.Scope(
-                project=context.project or (attempt.project if attempt else current.project),
-                domain=context.domain or (attempt.domain if attempt else current.domain),
-            ),
-            name=task.name,
-            version=context.version or (attempt.version if attempt else ""),
-        )
+class Registry:
+    """Where the mesh has the tasks of this process: registered once, then known.
+
+    A module that is loaded does not change, so neither does its version. Apps
+    may be deleted by others, so what brings them up is asked again after a
+    while.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[float, scheduler_pb2.TaskRef]] = {}
+
+    async def ref_of(self, task: Task[..., Any], context: RunContext) -> scheduler_pb2.TaskRef:
+        """The task as a submission names it."""
+        if _runtime.workload_socket():
+            return _deployed(task, context)
+        key = self._key(task, context)
+        until, found = self._known.get(key, (0.0, None))
+        if found is None or time.monotonic() > until:
+            until, found = await _register(task.environment, context)
+            self._known[key] = (until, found)
+        return scheduler_pb2.TaskRef(scope=found.scope, name=task.name, version=found.version)
+
+    def forget(self, task: Task[..., Any], context: RunContext) -> bool:
+        """Register it again next time; False where it was not registered from here."""
+        return self._known.pop(self._key(task, context), None) is not None
+
+    def _key(self, task: Task[..., Any], context: RunContext) -> Hashable:
+        chosen = (context.project, context.domain, context.version, context.copy_style)
+        tasks = tuple(id(each.func) for each in task.environment.tasks.values())
+        return (id(task.environment), tasks, *chosen, context.no_deps, settings.current())
+
+
+def _registry() -> Registry:
+    found: Registry = bridge().cells.setdefault("registry", Registry())
+    return found
+
+
+def _deployed(task: Task[..., Any], context: RunContext) -> scheduler_pb2.TaskRef:
+    """In a workload the code is the deployed one."""
+    attempt, current = _runtime.current(), settings.current()
+    return scheduler_pb2.TaskRef(
+        scope=common_pb2.Scope(
+            project=context.project or (attempt.project if attempt else current.project),
+            domain=context.domain or (attempt.domain if attempt else current.domain),
+        ),
+        name=task.name,
+        version=context.version or (attempt.version if attempt else ""),
+    )
+
+
+async def _register(
+    environment: TaskEnvironment, context: RunContext
+) -> tuple[float, scheduler_pb2.TaskRef]:
+    """Register an environment: until when that holds, and its scope and version."""
     prepared = await _deploying.prepare(
-        _with_siblings(task.environment),
+        _with_siblings(environment),
         _deploying.Options(
             project=context.project,
             domain=context.domain,
@@ -193,16 +249,11 @@ async def _registered(task: Task[..., Any], context: RunContext) -> scheduler_pb
     )
     if context.no_deps:
         del prepared.request.apps[:]
-    known: set[str] = bridge().cells.setdefault("registered", set())
-    key = prepared.request.SerializeToString(deterministic=True).hex()
-    if key not in known:
-        answer = await _deploying.send(prepared)
-        _notices.say([*prepared.notices, *answer.notices])
-        if not prepared.request.apps:
-            known.add(key)
-    return scheduler_pb2.TaskRef(
-        scope=prepared.request.scope, name=task.name, version=prepared.request.version
-    )
+    answer = await _deploying.send(prepared)
+    _notices.say([*prepared.notices, *answer.notices])
+    request = prepared.request
+    until = time.monotonic() + APPS_KEPT if request.apps else float("inf")
+    return until, scheduler_pb2.TaskRef(scope=request.scope, version=request.version)
 
 
 def _with_siblings(environment: TaskEnvironment) -> list[Environment]:

@@ -17,7 +17,7 @@ from callmesh_wire import names
 
 from callmesh import _places, _runtime
 from callmesh._places import Place
-from callmesh._sync import verb
+from callmesh._sync import immediate
 from callmesh.errors import InitializationError
 
 LOCAL, REMOTE, WORKLOAD = "local", "remote", "workload"
@@ -100,8 +100,8 @@ def find(
     return _scoped(Settings(mode=REMOTE, place=place), project, domain, file)
 
 
-@verb
-async def init(
+@immediate
+def init(
     org: str | None = None,
     project: str | None = None,
     domain: str | None = None,
@@ -128,8 +128,8 @@ async def init(
     _settle(_scoped(base, project, domain, None), root_dir)
 
 
-@verb
-async def init_from_config(
+@immediate
+def init_from_config(
     path_or_config: str | Path | None = None,
     root_dir: str | Path | None = None,
     log_level: int | None = None,
@@ -157,8 +157,8 @@ async def init_from_config(
     _settle(_scoped(base, project, domain, file), root_dir)
 
 
-@verb
-async def init_in_cluster(
+@immediate
+def init_in_cluster(
     org: str | None = None,
     project: str | None = None,
     domain: str | None = None,
@@ -174,9 +174,9 @@ async def init_in_cluster(
     if _runtime.workload_socket():
         _settle(_scoped(workload(), project, domain, None), None)
     elif endpoint:
-        await init.aio(endpoint=endpoint, project=project, domain=domain)
+        init(endpoint=endpoint, project=project, domain=domain)
     else:
-        await init_from_config.aio(project=project, domain=domain)
+        init_from_config(project=project, domain=domain)
     return {"project": current().project, "domain": current().domain}
 
 

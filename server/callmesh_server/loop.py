@@ -22,11 +22,12 @@ from callmeshpb.v1 import common_pb2
 from callmesh_server.apply import Applier
 from callmesh_server.core import actions as do
 from callmesh_server.core.decide import decide
-from callmesh_server.core.world import DesiredKey, Ids, Key, ViewKey, World
+from callmesh_server.core.world import DesiredKey, Ids, Key, QueueKey, ViewKey, World
 
 log = logging.getLogger(__name__)
 
 TURN = 500
+_QUEUE = QueueKey()
 RETRY = Backoff(base=0.1, cap=30.0)
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -126,7 +127,8 @@ class Loop:
         for _ in range(TURN):
             if not self._dirty:
                 break
-            key = next(iter(self._dirty))
+            # The queue first: a run that is not its head would only wait for it.
+            key = _QUEUE if _QUEUE in self._dirty else next(iter(self._dirty))
             del self._dirty[key]
             self._decide(key, now)
         if not self._dirty:

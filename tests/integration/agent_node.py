@@ -275,7 +275,7 @@ class Node:
         """Living processes with this node's folder in their environment or command."""
         found = set()
         mark = str(self.root).encode()
-        for name in os.listdir("/proc"):
+        for name in os.listdir("/proc"):  # noqa: PTH208 - fast
             if name.isdigit() and int(name) != os.getpid():
                 with contextlib.suppress(OSError):
                     text = Path(f"/proc/{name}/environ").read_bytes()

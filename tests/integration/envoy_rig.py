@@ -42,11 +42,15 @@ def free_port() -> int:
 
 @dataclass
 class App:
-    """An app in the view: its mesh port and its instances, by id, on this node."""
+    """An app in the view: its mesh port and its instances, by id, on this node.
+
+    ``elsewhere`` are instances of other nodes: id to (zone, port).
+    """
 
     name: str
     mesh_port: int = field(default_factory=free_port)
     instances: dict[str, int] = field(default_factory=dict)
+    elsewhere: dict[str, tuple[str, int]] = field(default_factory=dict)
     protocol: common_pb2.Protocol = common_pb2.PROTOCOL_HTTP
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -64,18 +68,27 @@ class App:
                 protocol=self.protocol,
                 mesh_port=self.mesh_port,
                 endpoints=[
-                    registry_pb2.Endpoint(
-                        instance_id=key,
-                        node=NODE,
-                        address="192.0.2.1",
-                        port=1,
-                        health=registry_pb2.ENDPOINT_HEALTH_READY,
-                    )
-                    for key in self.instances
+                    # This node knows better where its own instances are.
+                    *(_endpoint(key, NODE, "", "192.0.2.1", 1) for key in self.instances),
+                    *(
+                        _endpoint(key, "other", zone, "127.0.0.1", port)
+                        for key, (zone, port) in self.elsewhere.items()
+                    ),
                 ],
             ),
             **self.options,
         )
+
+
+def _endpoint(key: str, node: str, zone: str, address: str, port: int) -> registry_pb2.Endpoint:
+    return registry_pb2.Endpoint(
+        instance_id=key,
+        node=node,
+        zone=zone,
+        address=address,
+        port=port,
+        health=registry_pb2.ENDPOINT_HEALTH_READY,
+    )
 
 
 class Rig:

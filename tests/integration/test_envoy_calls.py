@@ -179,7 +179,7 @@ async def test_request_timeout_is_set_by_its_app_alone() -> None:
         app = await two_instances(mesh, timeouts=timeouts)
         answer = await client.post(f"{app.url}/slow?3")
         assert answer.status_code == 504
-        assert answer.text.startswith("app `hello` did not answer within its request timeout")
+        assert answer.text.startswith("app `hello` did not answer within its `Timeouts(request=)`")
         app.options = {}
         mesh.publish()
         await asyncio.sleep(0.1)
@@ -267,6 +267,33 @@ async def test_browser_with_a_cookie_stays_on_its_instance(path: str) -> None:
             answer = await client.get(app.url)
             assert answer.status_code == 200
             assert answer.json()["name"] != name
+
+
+async def test_calls_stay_near_while_somebody_near_is_up() -> None:
+    async with rig() as mesh, httpx.AsyncClient() as client:
+        ports = await asyncio.gather(*map(mesh.upstream, ["own", "near", "far"]))
+        app = App("hello", options={"prefer_local": True})
+        app.instances = {"own": ports[0]}
+        app.elsewhere = {"near": ("", ports[1]), "far": ("b", ports[2])}
+        await mesh.start(app)
+        await until_200(app.url)
+
+        async def answering() -> set[str]:
+            assert mesh.snapshot
+            await asyncio.wait_for(mesh.ads.acked(mesh.snapshot.version), 2)
+            await asyncio.sleep(0.05)
+            return {(await client.get(app.url)).json()["name"] for _ in range(10)}
+
+        assert await answering() == {"own"}
+        app.options = {}
+        mesh.publish()
+        assert await answering() == {"own", "near"}
+        # Nobody near is up: calls go far before the mesh has heard of it.
+        await mesh.kill("own")
+        await mesh.kill("near")
+        for _ in range(30):
+            await client.get(app.url)
+        assert await answering() == {"far"}
 
 
 async def test_without_affinity_no_cookie_is_set() -> None:

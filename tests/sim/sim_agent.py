@@ -12,6 +12,7 @@ from callmesh_agent.core.state import State
 from callmesh_wire.backoff import Backoff
 from callmeshpb.v1 import node_pb2, supervisor_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
+from google.protobuf.message import Message
 from sim_clock import Clock, Timer
 from sim_line import End, Line
 from sim_machine import Machine, Start, idle
@@ -31,14 +32,15 @@ class SimAgent:
         machine: Machine,
         server: SimServer,
         code: UserCode,
-        tell: Callable[[str], None],
+        see: Callable[[str, Message], None],
     ) -> None:
+        """``see`` is shown every message to the server."""
         self._machine = machine
         self._clock: Clock = machine.clock
         self._rng: random.Random = machine.rng
         self._server = server
         self._code = code
-        self._tell = tell
+        self._see = see
         self.alive = False
         self.accepts = False
         # No session until then.
@@ -193,6 +195,7 @@ class SimAgent:
 
     def _send(self, message: node_pb2.AgentMessage) -> None:
         if self._line is not None:
+            self._see(f"{self._machine.name}>", message)
             self._line.to_server.send(message)
 
     def _hello(self) -> node_pb2.NodeHello:
@@ -307,15 +310,13 @@ class SimAgent:
 
     def _probe(self, instance_id: str, generation: int) -> None:
         process = self._machine.processes.get(f"app/{instance_id}")
-        if process is not None and process.alive and isinstance(process.workload, AppProcess):
-            if process.workload.listens:
-                port = process.record.port
-                ready = events.InstanceReady(instance_id, generation, "127.0.0.1", port)
-                self._after(0.0, lambda: self.deliver(ready))
-                return
-        self._probes[instance_id] = self._after(
-            PROBE, lambda: self._probe(instance_id, generation)
-        )
+        workload = process.workload if process is not None and process.alive else None
+        if process is not None and isinstance(workload, AppProcess) and workload.listens:
+            port = process.record.port
+            ready = events.InstanceReady(instance_id, generation, "127.0.0.1", port)
+            self._after(0.0, lambda: self.deliver(ready))
+            return
+        self._probes[instance_id] = self._after(PROBE, lambda: self._probe(instance_id, generation))
 
     def _wake_at(self, key: events.Key, at: float | None) -> None:
         timer = self._timers.pop(key, None)
@@ -328,9 +329,7 @@ class SimAgent:
         self._timers.pop(key, None)
         self.deliver(events.Woke(key))
 
-    def _answer(
-        self, within: tuple[float, float], event: Callable[[], events.Event]
-    ) -> None:
+    def _answer(self, within: tuple[float, float], event: Callable[[], events.Event]) -> None:
         self._after(self._rng.uniform(*within), lambda: self.deliver(event()))
 
     def _after(self, seconds: float, what: Callable[[], object]) -> Timer:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from callmesh_server.core import queue
 from callmesh_server.core.attempts import has_ended
 from callmesh_server.core.world import World, fence_of
-from callmesh_server.core import queue
 from callmeshpb.v1 import registry_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
 
 
 class Broken(AssertionError):
     """A property does not hold."""
+
+
+def _output_of(run: pb.Run) -> bytes:
+    """Simulated tasks return the number of their attempt."""
+    return f"{run.attempts[-1].number}".encode()
 
 
 class Checks:
@@ -33,6 +38,8 @@ class Checks:
         before = self._results.get(run.name)
         if before is not None and before != run:
             raise Broken(f"the result of run `{run.name}` was replaced")
+        if run.phase == pb.RUN_PHASE_SUCCEEDED and run.outputs[0].json != _output_of(run):
+            raise Broken(f"the result of run `{run.name}` is not that of its recorded attempt")
         if has_ended(run):
             self._results[run.name] = run
         if run.attempts:

@@ -165,6 +165,15 @@ class Machine:
             if each.alive and process_id.startswith(f"{kind}/")
         ]
 
+    def lose_power(self) -> None:
+        """Every process is gone, and nobody knows how it ended."""
+        self.crash_supervisor()
+        for each in list(self.processes.values()):
+            if each.alive:
+                each.record.running = False
+                each.workload.died()
+        self.processes.clear()
+
     def crash_supervisor(self) -> None:
         """Zygotes end with it; workloads live on."""
         if not self.supervised:

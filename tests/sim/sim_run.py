@@ -6,6 +6,7 @@ Run by hand: ``python tests/sim/sim_run.py [SEED …]`` prints the story and wha
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from callmesh_server.core.attempts import has_ended
 from callmesh_server.core.revisions import wanted_replicas
 from callmesh_server.core.world import app_name
 from callmeshpb.v1 import scheduler_pb2 as pb
+from google.protobuf.message import Message
+from google.protobuf.text_format import MessageToString
 from sim_agent import SimAgent
 from sim_checks import Broken, Checks
 from sim_clock import Clock
@@ -27,6 +30,7 @@ from sim_workloads import Worker
 REST = ACCIDENTS_END + 20.0
 LIMIT = 600.0
 SHRINK_TRIES = 150
+TRACE = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,9 @@ def play(seed: int) -> Failure | None:
     return None if failure is None else _shrunk(failure)
 
 
-def play_steps(seed: int, steps: Sequence[Step]) -> Failure | None:
+def play_steps(seed: int, steps: Sequence[Step], *, verbose: bool = False) -> Failure | None:
     """Play these steps with a seed's delays and chances."""
-    simulation = Simulation(seed)
+    simulation = Simulation(seed, verbose=verbose)
     try:
         simulation.play(steps)
     except Broken as broken:
@@ -83,32 +87,41 @@ def _shrunk(failure: Failure) -> Failure:
         if again is not None:
             failure = again
         index -= 1
-    return failure
+    return play_steps(failure.seed, failure.steps, verbose=True) or failure
 
 
 class Simulation:
     """A server, machines with agents, users, and one clock."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, verbose: bool = False) -> None:
         self.clock = Clock()
-        self.trace: deque[str] = deque(maxlen=40)
+        self._verbose = verbose
+        self.trace: deque[str] = deque(maxlen=TRACE)
         self._rng = random.Random(f"delays of {seed}")
         self.checks = Checks()
         self.users = Users(self.clock, self._rng, self.checks)
         self.server = SimServer(
-            self.clock, self._rng, self.checks, tasks(), self.tell, self.users.run_ended
+            self.clock, self._rng, self.checks, tasks(), self.tell, self.users.run_ended, self.see
         )
         self.users.server = self.server
+        self._lost: set[str] = set()
         self.machines: dict[str, Machine] = {}
         self.agents: dict[str, SimAgent] = {}
         for name in nodes_of(seed):
             machine = Machine(name, self.clock, self._rng, self.checks)
             self.machines[name] = machine
-            self.agents[name] = SimAgent(machine, self.server, self.users, self.tell)
+            self.agents[name] = SimAgent(machine, self.server, self.users, self.see)
 
     def tell(self, text: str) -> None:
         """Keep what happened, for whoever has to understand a failure."""
         self.trace.append(f"{self.clock.elapsed:8.3f} s  {text}")
+
+    def see(self, node: str, message: Message) -> None:
+        """Something passes between server and node: kept when a failure is played again."""
+        kind = message.WhichOneof("message")
+        if self._verbose and kind not in ("mesh_view", "lease"):
+            said = MessageToString(getattr(message, kind or ""), as_one_line=True)
+            self.tell(f"{node} {kind}: {_brief(said)}")
 
     def play(self, steps: Sequence[Step]) -> None:
         """Raises `Broken`."""
@@ -116,9 +129,9 @@ class Simulation:
             self.clock.after(step.at, lambda step=step: self._do(step))
         self.clock.run_until(ACCIDENTS_END + 16.0)
         self.server.start()
-        for name, agent in self.agents.items():
+        for name in sorted(set(self.agents) - self._lost):
             self.machines[name].revive_supervisor()
-            agent.start()
+            self.agents[name].start()
         self.clock.run_until(REST)
         # One look a second is enough, and looking is not free.
         while self.clock.elapsed < LIMIT:
@@ -133,6 +146,8 @@ class Simulation:
 
     def _do(self, step: Step) -> None:
         self.tell(str(step)[11:].strip())
+        if step.target in self._lost:
+            return
         agent = self.agents.get(step.target)
         machine = self.machines.get(step.target)
         match step.kind:
@@ -144,14 +159,21 @@ class Simulation:
                 self._kill_server(step.lasts)
             case "kill agent" if agent is not None:
                 agent.crash()
-                self.clock.after(step.lasts, agent.start)
+                self._start_later(step)
             case "kill up" if agent is not None:
                 self._kill_server(step.lasts)
                 agent.crash()
-                self.clock.after(step.lasts, agent.start)
+                self._start_later(step)
+            case "reboot" | "lose machine" if agent is not None and machine is not None:
+                agent.crash()
+                machine.lose_power()
+                if step.kind == "lose machine":
+                    self._lost.add(step.target)
+                else:
+                    self._start_later(step)
             case "kill supervisor" if machine is not None:
                 machine.crash_supervisor()
-                self.clock.after(step.lasts, machine.revive_supervisor)
+                self._start_later(step)
             case "kill app" | "kill worker" | "kill zygote" if machine is not None:
                 victims = machine.living(step.kind.removeprefix("kill "))
                 if victims:
@@ -165,6 +187,17 @@ class Simulation:
             case _:
                 self.users.change_app(step)
 
+    def _start_later(self, step: Step) -> None:
+        """Bring back what a machine lacks: its supervisor, then its agent."""
+
+        def start() -> None:
+            if step.target not in self._lost:
+                self.machines[step.target].revive_supervisor()
+                if step.kind != "kill supervisor":
+                    self.agents[step.target].start()
+
+        self.clock.after(step.lasts, start)
+
     def _kill_server(self, back_after: float) -> None:
         self.server.crash()
         self.clock.after(back_after, self.server.start)
@@ -175,7 +208,10 @@ class Simulation:
         return (
             self._unended_runs()
             or self._busy_workers()
-            or next((text for app in self.server.disk.apps.values() if (text := self._app(app))), "")
+            or self._held_attempts()
+            or next(
+                (text for app in self.server.disk.apps.values() if (text := self._app(app))), ""
+            )
             or self._strange_processes()
         )
 
@@ -186,8 +222,8 @@ class Simulation:
             if run is None:
                 return f"run `{name}` was acknowledged and is not known"
             if not has_ended(run):
-                phase = pb.RunPhase.Name(self.server.world.runs[name].phase)
-                return f"run `{name}` is {phase}: {self.server.world.runs[name].message}"
+                run = self.server.world.runs.get(name, run)
+                return f"run `{name}` is {pb.RunPhase.Name(run.phase)}: {run.message}"
         return ""
 
     def _busy_workers(self) -> str:
@@ -197,6 +233,14 @@ class Simulation:
                 workload = process.workload
                 if isinstance(workload, Worker) and workload.executing:
                     return f"{process.record.process_id} still executes `{workload.executing}`"
+        return ""
+
+    def _held_attempts(self) -> str:
+        """No node holds an attempt that the store has the end of."""
+        for name in sorted(set(self.agents) - self._lost):
+            held = [each.run for each in self.agents[name].state.attempts]
+            if held:
+                return f"{name} still holds attempts of {held}"
         return ""
 
     def _app(self, app: pb.App) -> str:
@@ -242,6 +286,13 @@ class Simulation:
         if living - wanted:
             return f"nobody wants {sorted(living - wanted)}"
         return ""
+
+
+def _brief(said: str) -> str:
+    """Without what never matters, and not too long."""
+    said = re.sub(r"(created_at|changed_at|started_at|task|environment) \{[^{}]*\} ?", "", said)
+    said = re.sub(r'(project|domain|address): "[^"]*" ?', "", said)
+    return said if len(said) < 300 else f"{said[:300]}…"
 
 
 def main(seeds: Sequence[int]) -> int:

@@ -16,6 +16,7 @@ from callmesh_wire.errors import CallmeshError
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
+from google.protobuf.message import Message
 from sim_checks import Broken, Checks
 from sim_clock import Clock
 from sim_disk import Disk
@@ -60,14 +61,19 @@ class SimServer:
         tasks: dict[str, pb.Task],
         tell: Callable[[str], None],
         ended: Callable[[pb.Run], None],
+        see: Callable[[str, Message], None],
     ) -> None:
-        """``ended`` hears of each run's committed end, and of all again at each start."""
+        """``ended`` hears of each run's committed end, and of all again at each start.
+
+        ``see`` is shown every message to a node.
+        """
         self.clock = clock
         self._rng = rng
         self._checks = checks
         self._tasks = tasks
         self._tell = tell
         self._ended = ended
+        self._see = see
         self.disk = Disk(clock, rng, checks)
         self.alive = False
         self.ledger = Ledger()
@@ -79,6 +85,7 @@ class SimServer:
     def start(self) -> None:
         if self.alive:
             return
+        self._tell("the server starts")
         self.alive = True
         self._life += 1
         disk = self.disk
@@ -121,9 +128,7 @@ class SimServer:
 
     # Clients' calls. None: the server is away; else the answer comes by ``done``.
 
-    def submit(
-        self, run: pb.Run, done: Callable[[], None], refused: Callable[[str], None]
-    ) -> None:
+    def submit(self, run: pb.Run, done: Callable[[], None], refused: Callable[[str], None]) -> None:
         """Record a run once, whatever is asked how often."""
         name = run.name
         if name in self.world.runs:
@@ -357,6 +362,7 @@ class SimServer:
     def _send(self, node: str, message: node_pb2.ServerMessage) -> None:
         line = self.lines.get(node)
         if line is not None:
+            self._see(node, message)
             line.send(message)
 
 

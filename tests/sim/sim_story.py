@@ -43,6 +43,8 @@ class Step:
             "kill worker": "kill a worker on {target}",
             "kill zygote": "kill a zygote on {target}",
             "cut": "cut the line of {target}; the server notices after {lasts:.2f} s",
+            "reboot": "cut the power of {target} for {lasts:.2f} s",
+            "lose machine": "lose machine {target} for good",
             "partition": "cut the line of {target}, and keep it down for {lasts:.2f} s",
         }[self.kind]
         text = says.format(target=self.target, lasts=self.lasts, number=self.number)
@@ -108,7 +110,7 @@ def _runs(rng: random.Random) -> list[Step]:
 
 def _accidents(rng: random.Random, nodes: list[str]) -> list[Step]:
     steps = []
-    for _ in range(rng.randint(0, 8)):
+    for _ in range(rng.choice([0, 2, 4, 8, 20])):
         kind = rng.choice(
             [
                 "kill server",
@@ -120,6 +122,7 @@ def _accidents(rng: random.Random, nodes: list[str]) -> list[Step]:
                 "kill worker",
                 "kill worker",
                 "kill zygote",
+                "reboot",
                 "cut",
                 "partition",
             ]
@@ -128,4 +131,6 @@ def _accidents(rng: random.Random, nodes: list[str]) -> list[Step]:
         if kind == "kill supervisor":
             lasts = rng.choice([0.05, 0.3, 2.0])
         steps.append(Step(rng.uniform(0.5, ACCIDENTS_END), kind, rng.choice(nodes), lasts))
+    if len(nodes) > 1 and rng.random() < 0.3:
+        steps.append(Step(rng.uniform(5, ACCIDENTS_END), "lose machine", nodes[-1]))
     return steps

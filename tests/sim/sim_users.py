@@ -21,9 +21,7 @@ ASK_AGAIN = 1.0
 
 def tasks() -> dict[str, pb.Task]:
     """The tasks of the users' module, by name."""
-    environment = pb.TaskEnvironmentSpec(
-        project=PROJECT, domain=DOMAIN, name="env", version="v1"
-    )
+    environment = pb.TaskEnvironmentSpec(project=PROJECT, domain=DOMAIN, name="env", version="v1")
     environment.code.bundle = "bundle"
     specs = {
         "run": pb.TaskSpec(name="env.run"),
@@ -60,7 +58,9 @@ class Users:
 
     # Runs
 
-    def submit(self, plan: Step, parent: str = "", refused: Callable[[], None] | None = None) -> None:
+    def submit(
+        self, plan: Step, parent: str = "", refused: Callable[[], None] | None = None
+    ) -> None:
         name = plan.target
         self._plans[name] = plan
         run = pb.Run(

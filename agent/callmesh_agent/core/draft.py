@@ -147,7 +147,8 @@ class Draft:
         for key in self._attempts:
             attempt = self.attempts.get(key)
             before = self._before.attempts.get(key)
-            if attempt is not None and (before is None or before.report is not attempt.report):
+            known = before.report if before is not None else None
+            if attempt is not None and reports.is_news(known, attempt.report):
                 made.append(ReportAttempt(attempt.report))
         if self.settled and not self._before.settled:
             made.append(ReportAttemptsComplete())

@@ -96,6 +96,13 @@ def change_of_instance(
     return None if before is not None and instance_report(before) == report else report
 
 
+def is_news(before: node_pb2.AttemptReport | None, after: node_pb2.AttemptReport) -> bool:
+    """Whether the server has to hear it: that an order came is none."""
+    if before is None:
+        return after.phase != scheduler_pb2.ATTEMPT_PHASE_DISPATCHED or bool(after.message)
+    return before is not after
+
+
 def describe_exit(process_status: int | None) -> str:
     """ "exit code 1", "signal 9 (SIGKILL)"."""
     if process_status is None:

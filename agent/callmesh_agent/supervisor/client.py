@@ -31,7 +31,8 @@ class SupervisorClient:
     def __init__(self, socket_path: str | Path) -> None:
         self._path = str(socket_path)
         self._writer: asyncio.StreamWriter | None = None
-        self._connected = asyncio.Event()
+        # Connected, or not to be connected any more.
+        self._settled = asyncio.Event()
         self._last_id = 0
         self._waiting: dict[int, asyncio.Future[supervisor_pb2.SupervisorReply]] = {}
 
@@ -45,11 +46,11 @@ class SupervisorClient:
         then ``on_restart``, which are plain functions.
         """
         try:
-            reader, self._writer = await asyncio.open_unix_connection(self._path)
-        except OSError as problem:
-            raise self._lost(problem.strerror or str(problem)) from None
-        self._connected.set()
-        try:
+            try:
+                reader, self._writer = await asyncio.open_unix_connection(self._path)
+            except OSError as problem:
+                raise self._lost(problem.strerror or str(problem)) from None
+            self._settled.set()
             while (reply := await frames.read(reader, supervisor_pb2.SupervisorReply)) is not None:
                 if reply.id:
                     self._answered(reply)
@@ -124,7 +125,7 @@ class SupervisorClient:
     async def _ask(
         self, request: supervisor_pb2.SupervisorRequest
     ) -> supervisor_pb2.SupervisorReply:
-        await self._connected.wait()
+        await self._settled.wait()
         writer = self._writer
         if writer is None:
             raise self._lost("it closed the connection")
@@ -148,6 +149,7 @@ class SupervisorClient:
             answer.set_result(reply)
 
     def _close(self) -> None:
+        self._settled.set()
         if self._writer is not None:
             self._writer.close()
             self._writer = None

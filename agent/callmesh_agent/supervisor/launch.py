@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from callmesh_agent.supervisor import proc
 from callmesh_agent.supervisor.locks import take
 
 BACKLOG = 64
@@ -138,11 +139,12 @@ def _take(state: Path) -> int:
     while True:
         lock = take(path)
         if lock is None:
-            # A holder that has not written its number is starting or ending.
-            text = path.read_text() if path.exists() else ""
-            if text or time.monotonic() > until:
-                raise AlreadyRunning(state, int(text or 0))
-            time.sleep(0.01)
+            # The holder is starting or ending if it has not said who it is. If it
+            # is dead, a child of its has the lock until it executes its command.
+            pid = _written(path)
+            if proc.is_alive(pid) or time.monotonic() > until:
+                raise AlreadyRunning(state, pid)
+            time.sleep(0.002)
         elif _is_at(path, lock):
             return lock
         else:
@@ -152,6 +154,13 @@ def _take(state: Path) -> int:
 
 def _lock_path(state: Path) -> Path:
     return state / "supervisor.lock"
+
+
+def _written(path: Path) -> int:
+    try:
+        return int(path.read_text() or 0)
+    except FileNotFoundError:
+        return 0
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

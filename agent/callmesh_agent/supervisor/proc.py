@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
+_STATE = 0
 _START_TICKS = 19
 _PARENT = 1
 _SESSION = 3
@@ -16,6 +16,8 @@ _SESSION = 3
 
 def become_subreaper() -> None:
     """Make this process the parent of every descendant whose own parent ends."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         code = ctypes.get_errno()
@@ -26,6 +28,12 @@ def start_ticks(pid: int) -> int:
     """When the process started, in clock ticks since boot; 0 when there is none."""
     fields = _stat(pid)
     return int(fields[_START_TICKS]) if fields else 0
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and has not ended."""
+    fields = _stat(pid) if pid > 0 else []
+    return bool(fields) and fields[_STATE] not in "ZX"
 
 
 def environment(pid: int) -> dict[str, str]:

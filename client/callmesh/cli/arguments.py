@@ -30,6 +30,7 @@ def parse(
     """
     parameters = {each.name: each for each in interface.parameters}
     values: dict[str, Any] = {}
+    named: set[str] = set()
     mistakes: list[str] = []
     waiting = list(tokens)
     while waiting:
@@ -46,8 +47,9 @@ def parse(
                 waiting.pop(0)
             continue
         name = name or spelled.replace("-", "_")
-        if name in values:
+        if name in named:
             mistakes.append(f"`--{spelled}` is given twice")
+        named.add(name)
         parameter = parameters.get(name)
         if not has_value:
             if _is_flag(parameter) and (not waiting or waiting[0].startswith("--")):
@@ -64,7 +66,7 @@ def parse(
     mistakes += [
         f"`--{each.name}` is missing ({each.type or 'any'})"
         for each in interface.parameters
-        if each.required and each.name not in values
+        if each.required and each.name not in named
     ]
     if mistakes:
         output.stop("\n       ".join(mistakes), hint=f"see `{usage} --help`", code=output.USAGE)

@@ -15,7 +15,7 @@ _HELP = {
 
 
 @click.command("completion", epilog="\b\n" + "\n".join(_HELP.values()))
-@click.argument("shell", type=click.Choice(list(_HELP)))
+@click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(list(_HELP)))
 def completion_command(shell: str) -> None:
     """Print the completion script of a shell."""
     from callmesh.cli.main import cli

@@ -18,7 +18,13 @@ def create_command() -> None:
 @create_command.command("secret")
 @click.argument("name")
 @click.option("--value", default=None, help="Seen in process lists: prefer standard input.")
-@click.option("--from-file", type=click.Path(path_type=Path, dir_okay=False), default=None)
+@click.option(
+    "--from-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="All of its bytes.",
+)
 @where
 def secret(name: str, where: Where, *, value: str | None, from_file: Path | None) -> None:
     """Create a secret, or replace it.

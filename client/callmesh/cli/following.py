@@ -13,9 +13,7 @@ from callmesh.cli.progress import Progress
 def until_ended(connected: mesh.Mesh, name: str, progress: Progress) -> scheduler_pb2.Run:
     """Wait until a run has ended; the run then, whatever became of it."""
     run = scheduler_pb2.Run()
-    told = 0
     for run in connected.watch_run(name, progress):
-        told = _tell_attempts(progress, run, told)
         text = f"run {name}: {shapes.run_phase(run)}"
         if run.message and not run.HasField("ended_at"):
             for line in output.wrapped(f"{text} - {run.message}"):
@@ -41,13 +39,3 @@ def _why(run: scheduler_pb2.Run) -> str:
     if not run.HasField("error"):
         return run.message
     return f"{run.error.type}: {run.error.message}" if run.error.message else run.error.type
-
-
-def _tell_attempts(progress: Progress, run: scheduler_pb2.Run, told: int) -> int:
-    """Say of each attempt but the last that it failed; how many were said."""
-    failed = [each for each in run.attempts[:-1] if each.HasField("error")]
-    for each in failed[told:]:
-        text = f"attempt {each.number} failed: {each.error.type}: {each.error.message}"
-        for line in output.wrapped(text):
-            progress.line(line)
-    return max(told, len(failed))

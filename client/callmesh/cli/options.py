@@ -52,6 +52,7 @@ def as_json(command: Command) -> Command:
         "-o",
         "--output",
         "as_json",
+        metavar="[table|json]",
         type=click.Choice(["table", "json"]),
         default="table",
         callback=lambda _ctx, _parameter, value: value == "json",

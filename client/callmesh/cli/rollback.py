@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from callmesh.cli import output, progress
+from callmesh.cli import output
 from callmesh.cli.options import Where, where
 
 
@@ -23,13 +23,9 @@ def rollback_command(app: str, where: Where, *, revision: int | None) -> None:
 
     It becomes a new revision; calls go on meanwhile.
     """
-    from callmesh.cli import mesh, waiting
+    from callmesh.cli import deploying, mesh
+    from callmesh.remote.app import App
 
-    connected = mesh.connect(where)
-    changed = connected.roll_back(app, revision or 0)
-    with (
-        progress.goes_on(f"app `{app}` goes back nevertheless"),
-        progress.Progress(f"waiting for {app}") as shown,
-    ):
-        waiting.until_ready(connected, {app: changed.revision}, shown)
-    output.say(f"app `{app}` serves revision {changed.revision}")
+    changed = mesh.connect(where).roll_back(app, revision or 0)
+    output.say(f"app `{app}` goes back, as revision {changed.revision}")
+    deploying.until_ready([App(changed)])

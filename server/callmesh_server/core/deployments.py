@@ -27,7 +27,7 @@ from callmesh_server.core.crew import Crew, Instances, crew_of, is_ready, ready
 from callmesh_server.core.gates import gate_of
 from callmesh_server.core.instances import leave
 from callmesh_server.core.placement import Placement, pick_for_instance
-from callmesh_server.core.revisions import marked_ready
+from callmesh_server.core.revisions import hard_coded_port, marked_ready, spec_of
 from callmesh_server.core.rollout import rollout_of
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import AppKey, Ids, World, app_name, fence_of
@@ -140,11 +140,18 @@ def _forget_lost(crew: Crew, app: App, newest: int, serving: int) -> list[Action
         )
         >= (newest if app.serving_revision == app.revision else serving),
     }
-    return [
-        RemoveInstance(each.id)
-        for each in crew.lost
-        if each.intent != pb.INSTANCE_INTENT_RUN or replaced.get(each.revision, True)
-    ]
+    actions: list[Action] = []
+    for each in crew.lost:
+        if each.intent == pb.INSTANCE_INTENT_RUN and not replaced.get(each.revision, True):
+            continue
+        spec = spec_of(app, each.revision)
+        if spec is not None and hard_coded_port(spec):
+            # Its process may live, and hold the port when the node comes back:
+            # until then the record keeps others off that port of that node.
+            actions += leave(each)
+        else:
+            actions.append(RemoveInstance(each.id))
+    return actions
 
 
 def _say(before: App, after: App, said: appstate.Said, now: float) -> list[Action]:

@@ -131,7 +131,7 @@ def attempt_reported(world: World, node: str, report: AttemptReport, now: float)
         noted.append(NoteReported(node, run.name, fence_of(attempt.fence)))
     match _EFFECTS.get((attempt.phase, report.phase)):
         case "go":
-            return [*noted, *_prepared(run, attempt, report)]
+            return [*noted, *_prepared(run, attempt, report, again=bool(noted))]
         case "running":
             return [*noted, *_running(world, run, attempt, report, now)]
         case "end":
@@ -252,12 +252,15 @@ def _disown(node: str, report: AttemptReport) -> list[Action]:
     return [SendAck(node, report.run, report.fence)]
 
 
-def _prepared(run: Run, attempt: Attempt, report: AttemptReport) -> list[Action]:
-    actions: list[Action] = [SendGo(attempt.node, run.name, _copy(attempt.fence))]
+def _prepared(run: Run, attempt: Attempt, report: AttemptReport, *, again: bool) -> list[Action]:
+    """``again``: the node has reconnected, and may have missed its go."""
+    actions: list[Action] = []
     if report.message != run.message:
         after = copied(run)
         after.message = report.message
-        actions.insert(0, PutRun(after, durable=False))
+        actions.append(PutRun(after, durable=False))
+    if again:
+        actions.append(SendGo(attempt.node, run.name, _copy(attempt.fence)))
     return actions
 
 

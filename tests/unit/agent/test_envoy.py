@@ -58,6 +58,13 @@ def test_bootstrap_is_one_that_envoy_knows() -> None:
     assert message.node.locality.zone == "default"
 
 
+@pytest.mark.parametrize(("cores", "workers"), [(1, "1"), (2, "1"), (4, "2"), (64, "2")])
+def test_envoy_leaves_the_cores_to_the_apps(cores: int, workers: str) -> None:
+    line = envoy.argv("/bin/envoy", "/run/bootstrap.json", cores)
+    assert line[line.index("--concurrency") + 1] == workers
+    assert line[0] == "/bin/envoy"
+
+
 async def test_envoy_that_is_away_is_not_ready_and_cannot_be_drained(folder: Path) -> None:
     socket = str(folder / "admin.sock")
     assert not await envoy.ready(socket)

@@ -447,6 +447,22 @@ def test_a_lost_node_that_comes_back_first_keeps_its_instance(core):
     assert core.app("web").state == pb.APP_STATE_READY
 
 
+def test_a_fixed_port_on_a_lost_node_stays_held_until_the_node_comes_back(core):
+    spec = {"port": 8080, "command": ["serve", "--port", "8080"]}
+    core.deploy(app_spec(**spec))
+    core.ready("web")
+    old = core.only("web").id
+    core.leave()
+    core.deploy(app_spec(env_vars={"A": "1"}, **spec))
+    core.advance(LEASE + 1)
+    core.join(complete=False)
+    core.report(old, pb.INSTANCE_STATE_DRAINING)
+    core.perform(liveness.instances_complete(core.world, "n1", core.now))
+    assert core.only("web").id == old
+    core.gone(old)
+    assert core.only("web").revision == 2
+
+
 def test_deleting_an_app_does_not_wait_for_a_lost_node(core):
     core.deploy(app_spec())
     core.ready("web")

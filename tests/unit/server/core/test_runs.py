@@ -86,9 +86,13 @@ def test_a_second_report_of_an_end_is_acknowledged_and_changes_nothing(core):
     assert [each.phase for each in core.ended["r1"]] == [pb.RUN_PHASE_SUCCEEDED]
 
 
-def test_a_repeated_preparation_is_told_to_go_again(core):
+def test_a_returning_node_that_has_only_prepared_is_told_to_go_again(core):
     core.submit("r1", task())
     core.take_sent()
+    core.attempt("r1", pb.ATTEMPT_PHASE_DISPATCHED)
+    assert core.take_sent() == []
+    core.leave()
+    core.join(complete=False)
     core.attempt("r1", pb.ATTEMPT_PHASE_DISPATCHED)
     assert core.take_sent() == [do.SendGo("n1", "r1", fence(1))]
 

@@ -1,0 +1,143 @@
+"""Small things that a node keeps on disk, and conditions that it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+from callmesh_agent import retention, spool
+from callmesh_agent.conditions import Conditions
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.core.instructions import LocalEndpoint
+from callmesh_agent.dataplane import DataPlane
+from callmesh_agent.diskfile import write_whole
+from callmesh_agent.identities import Identities
+from callmesh_agent.xds.rejections import Rejection
+from callmeshpb.v1 import common_pb2, node_pb2, registry_pb2, supervisor_pb2
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a"
+    write_whole(path, b"one")
+    before = path.open("rb")
+    write_whole(path, b"two")
+    assert (before.read(), path.read_bytes()) == (b"one", b"two")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+    before.close()
+
+
+def test_the_spool_is_read_and_what_is_no_result_is_removed(tmp_path):
+    report = node_pb2.AttemptReport(run="r", fence=common_pb2.Fence(epoch=1, counter=2))
+    (tmp_path / "r.1.2.report").write_bytes(report.SerializeToString())
+    (tmp_path / "x.report").write_bytes(b"\xff\xff")
+    (tmp_path / "y.9.tmp").write_bytes(b"half")
+    assert spool.read(tmp_path) == (report,)
+    assert not (tmp_path / "x.report").exists()
+    spool.remove(tmp_path, "r", 1, 2)
+    spool.remove(tmp_path, "r", 1, 2)
+    assert spool.read(tmp_path) == ()
+
+
+def test_logs_of_the_ended_go_when_they_are_old_or_too_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(retention, "LOG_BYTES", 25)
+    for age, name in enumerate(["new", "mid", "used", "over"]):
+        (tmp_path / f"{name}.log").write_bytes(b"x" * 10)
+        os.utime(tmp_path / f"{name}.log", (1000 - age, 1000 - age))
+    assert retention.prune_logs(tmp_path, {"used"}, 1000.0) == ["over.log"]
+    late = 1000.0 + retention.LOG_SECONDS
+    assert retention.prune_logs(tmp_path, {"used"}, late) == ["mid.log"]
+
+
+def test_a_process_is_known_by_its_ancestors():
+    identities = Identities()
+    assert identities.of(os.getpid()) is None
+    process = supervisor_pb2.Process(process_id="app/a", pid=os.getppid())
+    identities.add(process)
+    assert identities.of(os.getpid()) == process
+    identities.remove(supervisor_pb2.Process(process_id="app/b", pid=os.getppid()))
+    assert identities.of(os.getpid()) == process
+    identities.remove(process)
+    assert identities.of(os.getpid()) is None
+    assert identities.of(2**22 + 1) is None
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return AgentSettings(
+        state_dir=tmp_path, runtime_dir=tmp_path, ingress_port=7480,
+        pages_socket=tmp_path / "web.sock", version="1",
+    )  # fmt: skip
+
+
+def view(*endpoints, name="web", port=20001):
+    service = registry_pb2.Service(
+        project="default", domain="development", name=name, mesh_name=name, mesh_port=port,
+        protocol=common_pb2.PROTOCOL_HTTP, endpoint=f"http://127.0.0.1:{port}",
+        endpoints=endpoints,
+    )  # fmt: skip
+    return node_pb2.MeshView(version=1, services=[node_pb2.ServiceView(service=service)])
+
+
+def here(instance_id):
+    return registry_pb2.Endpoint(
+        instance_id=instance_id, node="local", address="127.0.0.1", port=9000,
+        health=registry_pb2.ENDPOINT_HEALTH_READY,
+    )  # fmt: skip
+
+
+def plane(settings, problems):
+    return DataPlane(settings, problems.append, lambda _: None)
+
+
+async def test_a_view_is_kept_and_goes_on_with_the_next_agent(settings):
+    first = plane(settings, [])
+    first.open()
+    assert json.loads(settings.endpoints_file.read_text()) == {}
+    assert first.receive_view(view(here("web-1"))) == {"web": "http://127.0.0.1:20001"}
+    second = plane(settings, [])
+    assert second.ready_here() == {"web-1"}
+    second.open()
+    assert json.loads(settings.endpoints_file.read_text()) == {"web": "http://127.0.0.1:20001"}
+    assert second.port_of("web") == 20001
+    assert second.port_of("callmesh/ingress") == 7480
+
+
+async def test_a_view_that_cannot_be_served_is_said_and_the_last_one_stays(settings):
+    problems = []
+    made = plane(settings, problems)
+    made.receive_view(view(name="web"))
+    made.receive_view(view(name="web", port=0))
+    assert "mesh port 0" in problems[-1]
+    made.receive_view(view(name="web"))
+    assert problems[-1] == ""
+    made.set_local({"web-1": LocalEndpoint("127.0.0.1", 9000, ready=True)})
+    await made.taken()
+
+
+def test_a_taken_port_is_named_with_its_holder():
+    reported = []
+    conditions = Conditions(reported.append)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        refused = Rejection("envoy", "Listener", "web", "cannot bind", 1)
+        conditions.rejected([refused], lambda _: port)
+    (condition,) = reported[-1]
+    assert (condition.type, condition.reason) == ("PortConflict", "PortTaken")
+    assert f"port {port} of `web` is held by process {os.getpid()}" in condition.message
+    conditions.rejected([], lambda _: port)
+    assert reported[-1] == []
+
+
+def test_a_condition_is_reported_when_it_changes_only():
+    reported = []
+    conditions = Conditions(reported.append)
+    conditions.envoy_ready()
+    conditions.envoy_ready()
+    conditions.envoy_away("gone")
+    assert [each[0].status for each in reported] == [
+        common_pb2.CONDITION_STATUS_TRUE,
+        common_pb2.CONDITION_STATUS_FALSE,
+    ]

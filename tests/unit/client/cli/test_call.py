@@ -1,0 +1,88 @@
+"""`callmesh call`, against an HTTP server of the test's."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from callmesh.cli import main as program
+from callmeshpb.v1 import scheduler_pb2
+
+Capture = pytest.CaptureFixture[str]
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was sent."""
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        said = {
+            "method": self.command,
+            "path": self.path,
+            "body": body.decode(),
+            "type": self.headers.get("Content-Type"),
+            "team": self.headers.get("X-Team"),
+        }
+        self.send_response(404 if self.path == "/missing" else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(said).encode())
+
+    do_POST = do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def echo(mesh: Any) -> Iterator[HTTPServer]:
+    server = HTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    mesh.handlers["SchedulerService/GetApp"] = lambda _: scheduler_pb2.GetAppResponse(
+        app=mesh.ready_app(endpoint=f"http://127.0.0.1:{server.server_port}")
+    )
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("echo")
+def test_call_prints_the_body_alone(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert program.run(["call", "web", "hello?x=1"]) == 0
+    said = capfdbinary.readouterr()
+    assert json.loads(said.out)["path"] == "/hello?x=1"
+    assert said.err == b""
+    line = ["call", "web", "/items", "-d", '{"a": 1}', "-H", "X-Team: kettle"]
+    assert program.run(line) == 0
+    assert json.loads(capfdbinary.readouterr().out) == {
+        "method": "POST",
+        "path": "/items",
+        "body": '{"a": 1}',
+        "type": "application/json",
+        "team": "kettle",
+    }
+    assert program.run(["call", "web", "/", "-X", "put", "-d", "x", "-H", "content-type:a/b"]) == 0
+    found = json.loads(capfdbinary.readouterr().out)
+    assert (found["method"], found["type"]) == ("PUT", "a/b")
+
+
+@pytest.mark.usefixtures("echo")
+def test_call_fails_where_the_answer_is_not_2xx(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert program.run(["call", "web", "/missing"]) == 1
+    said = capfdbinary.readouterr()
+    assert json.loads(said.out)["path"] == "/missing"
+    assert said.err == b"error: `web` answered 404 Not Found to GET /missing\n"
+
+
+def test_an_app_that_is_not_there_is_told(mesh: Any, capsys: Capture) -> None:
+    mesh.handlers["SchedulerService/GetApp"] = lambda _: scheduler_pb2.GetAppResponse(
+        app=mesh.ready_app(endpoint="http://127.0.0.1:1")
+    )
+    assert program.run(["call", "web", "/"]) == 1
+    said = capsys.readouterr().err
+    assert "`web` cannot be reached at http://127.0.0.1:1" in said
+    assert "hint: `callmesh describe app web`" in said

@@ -9,14 +9,15 @@ instance is replaced or stopped, so the guests are still there afterwards.
 """
 
 import json
-import tempfile
+import os
 from pathlib import Path
 
 import callmesh as flyte
 import uvicorn
 from fastapi import FastAPI
 
-BOOK = Path(tempfile.gettempdir()) / "callmesh-guest-book.json"
+STATE = os.getenv("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+BOOK = Path(STATE) / "guest-book.json"
 
 app = FastAPI(title="Guest book")
 guests: list[str] = []
@@ -44,6 +45,7 @@ async def serve() -> None:
 
 @book_env.on_shutdown
 async def close_book() -> None:
+    BOOK.parent.mkdir(parents=True, exist_ok=True)
     BOOK.write_text(json.dumps(guests))
     print(f"closed the book at {len(guests)} guests")
 

@@ -1,18 +1,15 @@
-"""Whose a port is: listeners, connections and their processes, read from `/proc`."""
+"""Whose a port is: listeners, connections and their processes."""
 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-_LISTEN = "0A"
-_ESTABLISHED = "01"
-_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+from callmesh_agent.sockdiag import ESTABLISHED, LISTEN, tcp_sockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +63,12 @@ class ListenerTable:
 
 def listeners() -> list[Listener]:
     """Every listening TCP socket, IPv4 before IPv6."""
-    found = []
-    for fields in _rows(_LISTEN):
-        address, port = _address(fields[1])
-        found.append(Listener(address, port, int(fields[9])))
-    return found
+    return [Listener(each.address, each.port, each.inode) for each in tcp_sockets(LISTEN)]
 
 
 def connections(port: int) -> int:
     """Established connections to a local port."""
-    wanted = f":{port:04X}"
-    return sum(1 for fields in _rows(_ESTABLISHED) if fields[1].endswith(wanted))
+    return len(tcp_sockets(ESTABLISHED, port))
 
 
 def process_tree(pid: int) -> set[int]:
@@ -125,29 +117,6 @@ def command_of(pid: int) -> str:
         return ""
     text = " ".join(os.fsdecode(word) for word in words)
     return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _rows(state: str) -> Iterable[list[str]]:
-    for table in _TABLES:
-        try:
-            text = Path(table).read_text()
-        except OSError:
-            continue
-        for line in text.splitlines()[1:]:
-            # The state is the fourth column: most rows are dropped unsplit.
-            if f" {state} " in line[:120]:
-                fields = line.split()
-                if fields[3] == state:
-                    yield fields
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.partition(":")
-    words = bytes.fromhex(host)
-    # Each four bytes are in this machine's order.
-    packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
-    return socket.inet_ntop(family, packed), int(port, 16)
 
 
 def _children(pid: int) -> list[int]:

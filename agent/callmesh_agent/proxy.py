@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
+import signal
 from collections.abc import Sequence
 
 from callmesh_wire.backoff import Backoff
@@ -38,7 +40,10 @@ class Proxy:
         self._conditions = conditions
         self._dataplane: DataPlane | None = None
         self._running = False
+        # Of what runs: another one than ours is of an older installation.
+        self._spec_hash = ""
         self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
         self.serving = asyncio.Event()
 
     def watch(self, dataplane: DataPlane) -> None:
@@ -51,8 +56,7 @@ class Proxy:
         while True:
             self._changed.clear()
             try:
-                if not self._running:
-                    await self._start()
+                await self._have_it_running()
                 failures = 0
                 await self._await_serving()
             except (CallmeshError, OSError) as problem:
@@ -67,17 +71,20 @@ class Proxy:
         """A supervisor said what runs."""
         found = [p for p in processes if p.process_id == PROCESS_ID and p.running]
         self._running = bool(found)
+        self._spec_hash = found[0].spec_hash if found else ""
         self._changed.set()
 
     def started(self, process: supervisor_pb2.Process) -> None:
         """It runs, for the first time or again."""
         self._running = True
+        self._spec_hash = process.spec_hash
         self._changed.set()
 
     def exited(self, process: supervisor_pb2.Process) -> None:
-        """It ended; the supervisor starts it again by itself."""
+        """It ended; the supervisor starts it again by itself, unless it was asked to end."""
         status = process.exit_status if process.HasField("exit_status") else None
         self.serving.clear()
+        self._ended.set()
         self._conditions.envoy_away(f"Envoy ended with {describe_exit(status)}: see its log")
         log.warning("Envoy ended with %s", describe_exit(status))
 
@@ -88,7 +95,19 @@ class Proxy:
         dataplane = self._dataplane
         self._conditions.rejected(rejections, dataplane.port_of if dataplane else lambda _: 0)
 
-    async def _start(self) -> None:
+    async def _have_it_running(self) -> None:
+        request = self._request()
+        if self._running and self._spec_hash == request.spec_hash:
+            return
+        if self._running:
+            self._ended.clear()
+            await self._supervision.signal(PROCESS_ID, signal.SIGTERM, kill_after=2.0)
+            await self._ended.wait()
+            await self._supervision.forget(PROCESS_ID)
+            self._running = False
+        await self._supervision.start(request)
+
+    def _request(self) -> supervisor_pb2.StartProcess:
         settings = self._settings
         binary = str(settings.envoy or envoy.find_binary())
         identity = envoy.EnvoyIdentity(
@@ -98,16 +117,18 @@ class Proxy:
             admin_socket=str(settings.envoy_admin_socket),
         )
         bootstrap = settings.envoy_dir / "bootstrap.json"
-        write_whole(bootstrap, json.dumps(envoy.bootstrap(identity), indent=1).encode())
-        request = supervisor_pb2.StartProcess(
+        content = json.dumps(envoy.bootstrap(identity), indent=1).encode()
+        write_whole(bootstrap, content)
+        argv = envoy.argv(binary, str(bootstrap))
+        return supervisor_pb2.StartProcess(
             process_id=PROCESS_ID,
-            argv=envoy.argv(binary, str(bootstrap)),
+            spec_hash=hashlib.sha256(content + "\0".join(argv).encode()).hexdigest()[:16],
+            argv=argv,
             environment={},
             directory=str(settings.envoy_dir),
             log_path=str(settings.logs_dir / "envoy.log"),
             restart=True,
         )
-        await self._supervision.start(request)
 
     async def _await_serving(self) -> None:
         looks = 0

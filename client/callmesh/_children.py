@@ -90,7 +90,7 @@ async def _run_child(
             run = await _ended(newest, attempt)
         except NotFoundError as again:
             raise _not_deployed(task, again) from None
-    from callmesh.remote.run import result_of
+    from callmesh.remote.outputs import result_of
 
     return await result_of(run, task.func)
 
@@ -101,7 +101,7 @@ async def _run_deployed(
     kwargs: Mapping[str, Any],
     attempt: AttemptContext,
 ) -> Any:
-    from callmesh.remote.run import result_of
+    from callmesh.remote.outputs import result_of
 
     submission = await details.submission(args, kwargs)
     await _blobs.offload_in(submission)

@@ -125,7 +125,7 @@ async def _looked_up(
 
 async def _output_of(wanted: RunOutput, owner: str) -> Any:
     from callmesh.remote import Run
-    from callmesh.remote.run import outputs_of
+    from callmesh.remote.outputs import outputs_of
 
     if wanted.run_name:
         run: Run | None = await Run.get.aio(wanted.run_name)

@@ -93,6 +93,9 @@ class Bridge:
 
 _lock = threading.Lock()
 _bridge: Bridge | None = None
+# A parent's bridges in a forked child. They are kept: to destroy a channel of
+# gRPC whose threads are gone ends the process with a segmentation fault.
+_abandoned: list[Bridge] = []
 
 
 def bridge() -> Bridge:
@@ -108,6 +111,8 @@ def bridge() -> Bridge:
 def _forget() -> None:
     """In a forked child: the thread, the loop and its connections are the parent's."""
     global _bridge, _lock
+    if _bridge is not None:
+        _abandoned.append(_bridge)
     _bridge = None
     _lock = threading.Lock()
 

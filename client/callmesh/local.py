@@ -24,8 +24,9 @@ from callmesh import _runtime, values
 from callmesh._runtime import AttemptContext
 from callmesh.errors import NonRecoverableError, TaskFailedError
 from callmesh.policy import DEFAULT_BACKOFF
+from callmesh.remote.details import Updates
+from callmesh.remote.outputs import ActionOutputs
 from callmesh.remote.phase import ActionPhase
-from callmesh.remote.run import ActionOutputs, Updates
 from callmesh.task import Task
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from screen import Screen, cut, seconds, table
 from stage import DemoProblem, Stage, only_demo
 from terminal import alone_in_front
 
-WIDTHS = (20, 20, 26, 6)
+WIDTHS = (19, 20, 28, 6)
 OPEN = (
     ("the mesh's own pages", ""),
     ("a Streamlit dashboard", "dashboard."),
@@ -71,8 +71,8 @@ def _play(screen: Screen, stage: Stage, problems: list[str]) -> None:
     screen.say("1. Starting the mesh")
     stage.up(screen)
     record = stage.record()
-    screen.say(f"  ready after {seconds(time.monotonic() - began)}: server, agent and Envoy,")
-    screen.say(f"  with their state in {stage.state}")
+    screen.say(f"  ready after {seconds(time.monotonic() - began)}: server, agent and Envoy")
+    screen.say(f"  {stage.state}")
     screen.say("\n2. Deploying the examples")
     for file, options in FILES.items():
         began = time.monotonic()
@@ -83,15 +83,17 @@ def _play(screen: Screen, stage: Stage, problems: list[str]) -> None:
     os.environ["XDG_STATE_HOME"] = str(stage.home)
     flyte.init_from_config()
     mesh = Mesh(record["ingress_port"])
+    mesh.learn()
     rows = [_make(screen, mesh, call, problems) for call in CALLS]
     screen.say("\n4. Who called whom\n")
     screen.say(table(("who", "called", "answer", "time"), rows, WIDTHS))
-    screen.say()
+    failed = f"{len(problems)} of them failed" if problems else "all of them answered"
+    screen.say(f"\n{len(rows)} calls; {failed}.\n")
 
 
 def _make(screen: Screen, mesh: Mesh, call: Call, problems: list[str]) -> tuple[str, ...]:
     began = time.monotonic()
-    with screen.waiting(f"{call.caller} calls {call.called}"):
+    with screen.waiting(f"{call.caller} -> {call.called}"):
         try:
             answer = call.make(mesh)
         except Exception as problem:  # noqa: BLE001 - the other calls are made all the same

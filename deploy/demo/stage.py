@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -104,7 +105,9 @@ class Stage:
             record = {}
         with screen.waiting("ending the mesh") as wait:
             self.cli(wait, "down", "--state-dir", str(self.state), "--purge")
-            return self._leftovers(record)
+            left = self._leftovers(record)
+        shutil.rmtree(self.home, ignore_errors=True)
+        return left
 
     def _leftovers(self, record: dict[str, Any]) -> list[str]:
         """Processes, ports, sockets and locks, each named; asked for until they are gone."""

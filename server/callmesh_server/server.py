@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 from callmesh_wire.channel import new_server
-from callmesh_wire.errors import UnavailableError
+from callmesh_wire.errors import CallmeshError, UnavailableError
 from callmeshpb.v1 import scheduler_pb2
 
 from callmesh_server import listen
@@ -59,6 +59,7 @@ class Server:
 
     router: Router
     sessions: Sessions
+    parts: Parts
     # The TCP port that the API listens on.
     api_port: int
 
@@ -73,23 +74,28 @@ class Server:
         """
         database = await self._open_database()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                parts = _Parts(self._settings, database, tasks)
-                await parts.secrets.load()
-                self.router, self.sessions = parts.router, parts.sessions
-                servers = await self._listen()
-                tasks.create_task(parts.loop.run())
-                tasks.create_task(parts.expire_requests())
-                tasks.create_task(_watch_store(database))
-                log.info("serving, epoch %d", database.loaded.epoch)
-                started()
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    await asyncio.gather(*(server.stop(STOP_GRACE) for server in servers))
-                    parts.close()
+            await self._serve(database, started)
+        except ExceptionGroup as group:
+            raise _reason(group) from None
         finally:
             await database.close()
+
+    async def _serve(self, database: Database, started: Callable[[], None]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self.parts = Parts(self._settings, database, tasks)
+            self.router, self.sessions = self.parts.router, self.parts.sessions
+            await self.parts.secrets.load()
+            servers = await self._listen()
+            tasks.create_task(self.parts.loop.run())
+            tasks.create_task(self.parts.expire_requests())
+            tasks.create_task(_watch_store(database))
+            log.info("serving, epoch %d", database.loaded.epoch)
+            started()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.gather(*(server.stop(STOP_GRACE) for server in servers))
+                self.parts.close()
 
     async def _open_database(self) -> Database:
         loop = asyncio.get_running_loop()
@@ -115,12 +121,13 @@ class Server:
         return [local, tcp]
 
 
-class _Parts:
+class Parts:
     """Everything between the store and the doors, in the order of its making."""
 
     def __init__(
         self, settings: ServerSettings, database: Database, tasks: asyncio.TaskGroup
     ) -> None:
+        self.database = database
         epoch = database.loaded.epoch
         addresses = Addresses(settings.ingress_port)
         changes = Changes()
@@ -201,6 +208,17 @@ def _restore(live: Live, database: Database, addresses: Addresses, lease: float)
         live.ledger.apply(PutRun(run))
     for node in loaded.nodes:
         live.ledger.apply(PutNode(liveness.remembered(node, now, lease)))
+
+
+def _reason(group: ExceptionGroup) -> Exception:
+    """The one error of a group that is for the user, or the group."""
+    expected, rest = group.split(CallmeshError)
+    if expected is None or rest is not None:
+        return group
+    first: Exception = expected
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 async def _watch_store(database: Database) -> None:

@@ -131,9 +131,11 @@ class Mesh:
 
     def process(self, kind: str) -> psutil.Process:
         """The one process of a kind: "up", "supervisor" or "envoy"."""
-        words = {"up": "callmesh_up", "supervisor": "callmesh_agent.supervisor", "envoy": "envoy"}
+        marks = {"up": "callmesh_up", "supervisor": "callmesh_agent.supervisor"}
         found = [
-            p for p in self.processes() if any(words[kind] in word for word in p.cmdline()[:4])
+            p
+            for p in self.processes()
+            if (marks[kind] in p.cmdline()[:4] if kind in marks else p.name() == kind)
         ]
         assert len(found) == 1, (kind, [p.cmdline() for p in self.processes()])
         return found[0]
@@ -169,7 +171,7 @@ def _belongs(process: psutil.Process, marks: tuple[str, ...]) -> bool:
         texts += [file.path for file in process.open_files()]
     except (psutil.Error, OSError):
         return False
-    return "pytest" not in " ".join(process.cmdline()[:3]) and any(
+    return "pytest" not in process.cmdline()[:3] and any(
         mark in text for text in texts for mark in marks
     )
 

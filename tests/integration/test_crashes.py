@@ -27,7 +27,7 @@ def busy(mesh: Mesh) -> Mesh:
 
 
 def submit(mesh: Mesh, seconds: float, pause: float, work: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    submitting = subprocess.Popen(
         [sys.executable, PROJECTS / "submit.py", str(seconds), str(pause), str(work)],
         env=mesh.environment,
         stdout=subprocess.PIPE,
@@ -35,6 +35,9 @@ def submit(mesh: Mesh, seconds: float, pause: float, work: float) -> subprocess.
         text=True,
         cwd=ROOT,
     )
+    assert submitting.stdout
+    assert submitting.stdout.readline() == "started\n"
+    return submitting
 
 
 def every_run_has_its_result(mesh: Mesh, submitting: subprocess.Popen[str]) -> int:
@@ -51,6 +54,12 @@ def every_run_has_its_result(mesh: Mesh, submitting: subprocess.Popen[str]) -> i
         assert kept["phase"] == "succeeded"
         assert kept["outputs"] == run["output"]
     return len(told)
+
+
+def written(marks: Path) -> str:
+    """What the attempts have written so far."""
+    path = marks / "k"
+    return path.read_text() if path.exists() else ""
 
 
 def instance_pids(mesh: Mesh, app: str) -> dict[str, int]:
@@ -122,7 +131,7 @@ def _other_supervisor(mesh: Mesh, old: int) -> bool:
 def test_killing_server_and_agent_leaves_apps_calling_each_other(busy: Mesh) -> None:
     front = busy.json("get", "app", "front")["endpoint"]
     before = instance_pids(busy, "pair") | instance_pids(busy, "front")
-    running = submit(busy, 4, 0.05, 0.3)
+    running = submit(busy, 8, 0.05, 0.3)
     with Load(front) as load, Load(front, keep_alive=False) as fresh:
         time.sleep(1.0)
         busy.process("up").kill()
@@ -145,7 +154,7 @@ def test_a_run_that_outlives_the_control_plane_is_executed_once(busy: Mesh, tmp_
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        eventually(10, "the attempt runs", lambda: (marks / "k").exists())
+        eventually(10, "the attempt runs", lambda: "\n" in written(marks))
         busy.process("up").kill()
         busy.up()
         _, err = running.communicate(timeout=60)
@@ -165,7 +174,7 @@ def test_killing_a_worker_runs_the_attempt_again(busy: Mesh, tmp_path: Path) -> 
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        eventually(10, "the attempt runs", lambda: (marks / "k").exists())
+        eventually(10, "the attempt runs", lambda: "\n" in written(marks))
         pid = int((marks / "k").read_text().split()[1])
         psutil.Process(pid).kill()
         _, err = running.communicate(timeout=60)

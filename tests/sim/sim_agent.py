@@ -1,4 +1,7 @@
-"""The real agent core with a simulated driver: session, supervisor, probes, workers' lines."""
+"""The real agent core with a simulated driver.
+
+Stands for the agent's `driver`, `session`, `supervision`, `probe` and `socket`.
+"""
 
 from __future__ import annotations
 

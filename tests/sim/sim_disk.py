@@ -1,4 +1,7 @@
-"""The server's disk: writes are committed in order, a little later; a crash loses the rest."""
+"""The server's disk: writes are committed in order, a little later; a crash loses the rest.
+
+Stands for the server's `store`.
+"""
 
 from __future__ import annotations
 
@@ -28,25 +31,40 @@ class Disk:
     nodes: dict[str, pb.Node] = field(default_factory=dict)
     runs: dict[str, pb.Run] = field(default_factory=dict)
     _waiting: deque[tuple[list[do.StateAction], Callable[[], None]]] = field(default_factory=deque)
+    _busy: bool = False
     _life: int = 0
 
     def write(self, group: list[do.StateAction], done: Callable[[], None]) -> None:
         self._waiting.append((group, done))
-        life = self._life
-        self.clock.after(self.rng.uniform(0.0002, 0.005), lambda: self._commit(life))
+        if not self._busy:
+            self._begin()
 
     def crash(self) -> None:
         """What is not committed is lost."""
         self._waiting.clear()
+        self._busy = False
         self._life += 1
 
-    def _commit(self, life: int) -> None:
-        if life != self._life or not self._waiting:
+    def _begin(self) -> None:
+        """Commit what waits now, in one transaction; one in thirty takes its time."""
+        self._busy = True
+        slow = self.rng.random() < 1 / 30
+        takes = self.rng.uniform(0.05, 0.6) if slow else self.rng.uniform(0.0002, 0.003)
+        life, count = self._life, len(self._waiting)
+        self.clock.after(takes, lambda: self._commit(life, count))
+
+    def _commit(self, life: int, count: int) -> None:
+        if life != self._life:
             return
-        group, done = self._waiting.popleft()
-        for action in group:
-            self._put(action)
-        done()
+        groups = [self._waiting.popleft() for _ in range(count)]
+        for group, _ in groups:
+            for action in group:
+                self._put(action)
+        self._busy = False
+        for _, done in groups:
+            done()
+        if self._waiting and not self._busy:
+            self._begin()
 
     def _put(self, action: do.StateAction) -> None:
         match action:

@@ -1,4 +1,7 @@
-"""One machine: its processes, and the supervisor that starts and ends them."""
+"""One machine: its processes, and the supervisor that starts and ends them.
+
+Stands for `callmesh_agent.supervisor` and the kernel.
+"""
 
 from __future__ import annotations
 

@@ -246,7 +246,12 @@ class Simulation:
     def _app(self, app: pb.App) -> str:
         """The app is where its user wants it, or says why not."""
         name = app.spec.name
-        here = self.server.world.instances_of(app_name(app))
+        # What was on a machine that is lost is kept where it may still hold a port.
+        here = [
+            each
+            for each in self.server.world.instances_of(app_name(app))
+            if each.node not in self._lost
+        ]
         ready = [each for each in here if each.status.state == pb.INSTANCE_STATE_READY]
         app = self.server.world.apps.get(app_name(app), app)
         if app.deleting:

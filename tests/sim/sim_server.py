@@ -1,4 +1,7 @@
-"""The real server core with a simulated edge: loop, disk, sessions, clients' calls."""
+"""The real server core with a simulated edge.
+
+Stands for the server's `loop`, `apply`, `sessions` and handlers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What runs in processes: instances of apps, and task workers with their line to the agent."""
+"""What runs in processes: instances of apps, and task workers with their line to the agent.
+
+Stands for users' apps and for `callmesh.execute`.
+"""
 
 from __future__ import annotations
 

@@ -131,6 +131,8 @@ def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> No
         )
     )
     worker = draft.workers.get(worker_id)
+    if not ended and worker is not None and worker.wake_at is not None and not worker.retiring:
+        draft.put_worker(replace(worker, wake_at=None))
     if ended and worker is not None and worker.attempt == key:
         workers.freed(draft, worker)
         pool = draft.pools.get(worker.pool)
@@ -176,13 +178,11 @@ def connected(draft: Draft, worker_id: str, report: node_pb2.AttemptReport | Non
 
 def came_back_with(draft: Draft, worker: Worker, report: node_pb2.AttemptReport) -> None:
     """An attempt that a worker says it has, perhaps from before this agent."""
-    key = key_of(report.run, report.fence)
     reported(draft, worker.id, report)
-    current = draft.workers[worker.id].attempt
-    if current is not None and current != key:
-        # What else it holds comes right behind; what it lost cannot be told from
-        # what it has begun. Its end says which.
-        workers.kill(draft, draft.workers[worker.id])
+    here = draft.workers[worker.id]
+    if here.attempt is not None and draft.attempts[here.attempt].stage is Stage.PREPARED:
+        # Whether it has begun that one is said right behind this, or the order was lost.
+        draft.put_worker(replace(here, wake_at=draft.now + draft.limits.worker_return))
 
 
 def _adopt(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> None:

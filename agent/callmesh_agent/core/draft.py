@@ -144,7 +144,7 @@ class Draft:
             )
             if report is not None:
                 made.append(ReportInstance(report))
-        for key in self._attempts:
+        for key in sorted(self._attempts):
             attempt = self.attempts.get(key)
             before = self._before.attempts.get(key)
             known = before.report if before is not None else None

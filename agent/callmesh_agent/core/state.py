@@ -44,7 +44,8 @@ class Limits:
     # Bytes: growth over what a worker had after its first measurement; its log.
     worker_growth: int = 256 * 1024 * 1024
     worker_log: int = 64 * 1024 * 1024
-    # Workers that wait for work, and workers in all.
+    # Pools' zygotes; workers that wait for work, and workers in all.
+    zygotes: int = 8
     idle_workers: int = 8
     workers: int = 512
 

@@ -267,7 +267,8 @@ def _worker_woke(draft: Draft, worker_id: str) -> None:
         return
     if worker.idle:
         workers.retire(draft, worker)
-    elif not worker.connected or worker.retiring:
+    else:
+        # It does not end, does not come back, or does not begin what it was given.
         workers.kill(draft, worker)
 
 

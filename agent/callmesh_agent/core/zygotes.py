@@ -39,6 +39,8 @@ def need_base(draft: Draft) -> str | None:
 
 def start(draft: Draft, zygote_id: str, *, pool: str, parent: str) -> None:
     """Start a zygote; its imports' end is waited for with a limit."""
+    if pool:
+        _make_room(draft)
     limit = draft.limits.zygote_import if pool else BASE_IMPORT
     draft.put_zygote(
         Zygote(
@@ -50,6 +52,13 @@ def start(draft: Draft, zygote_id: str, *, pool: str, parent: str) -> None:
         )
     )
     draft.do(StartZygote(zygote_id, pool, parent))
+
+
+def _make_room(draft: Draft) -> None:
+    """End the pool's zygote that was not used for the longest time, if there are too many."""
+    ready = [z for z in draft.zygotes.values() if z.pool and z.phase is ZygotePhase.READY]
+    if len(ready) >= draft.limits.zygotes:
+        end(draft, min(ready, key=lambda each: each.used_at))
 
 
 def of_pool(draft: Draft, pool: str) -> Zygote | None:

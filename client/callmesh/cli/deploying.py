@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from callmesh_wire import errors
 
@@ -85,12 +85,7 @@ def until_ready(apps: Sequence[App]) -> None:
         try:
             bridge().run(wait_for_apps(apps, None, Teller(shown)))
         except DeploymentError as problem:
-            failed = next((each for each in apps if each.state == "failed"), apps[0])
-            output.stop(
-                str(problem),
-                hint=f"`callmesh logs app/{failed.name}` shows what it wrote, "
-                f"`callmesh describe app {failed.name}` the rest",
-            )
+            _stop(problem, next((each for each in apps if each.state == "failed"), None))
     verb = "is" if len(apps) == 1 else "are"
     output.say(f"{names} {verb} ready ({spans.span(time.monotonic() - began)})")
 
@@ -100,14 +95,32 @@ class Teller:
 
     def __init__(self, shown: progress.Progress) -> None:
         self._shown = shown
+        self._states: dict[str, str] = {}
 
     def __call__(self, event: Progress) -> None:
         """Called on the bridge's loop."""
         if not event.app:
             self._shown.reconnecting()
-        elif event.state not in ("ready", "failed"):
-            text = f"app {event.app}: {event.state}"
-            self._shown.line(f"{text} - {event.message}" if event.message else text)
+            return
+        known = self._states.get(event.app)
+        self._states[event.app] = event.state
+        if event.state in ("ready", "failed") or (event.state == known and not event.message):
+            return
+        text = f"app {event.app}: {event.state}"
+        self._shown.line(f"{text} - {event.message}" if event.message else text)
+
+
+def _stop(problem: DeploymentError, failed: App | None) -> NoReturn:
+    if failed is None:
+        output.stop(str(problem), hint="`callmesh get apps` shows how they are")
+    from callmesh.cli import stories
+
+    lines = [str(problem).splitlines()[0], *stories.last_words(failed.pb2)]
+    output.stop(
+        "\n".join(lines),
+        hint=f"`callmesh logs app/{failed.name}` shows what it wrote, "
+        f"`callmesh describe app {failed.name}` the rest",
+    )
 
 
 def say_notices() -> None:

@@ -16,8 +16,7 @@ def until_ended(connected: mesh.Mesh, name: str, progress: Progress) -> schedule
     for run in connected.watch_run(name, progress):
         text = f"run {name}: {shapes.run_phase(run)}"
         if run.message and not run.HasField("ended_at"):
-            for line in output.wrapped(f"{text} - {run.message}"):
-                progress.line(line)
+            progress.line(f"{text} - {run.message}")
         progress.waiting_for(text)
     return run
 

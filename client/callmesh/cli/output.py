@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn, TextIO
@@ -15,6 +16,8 @@ WIDTH = 80
 DONE, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+_LITERAL = re.compile(r"`[^`]+`")
+_TIED = "\0"
 _STATES = {
     "ready": "green",
     "succeeded": "green",
@@ -109,14 +112,17 @@ def table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> l
 
 
 def wrapped(text: str, indent: str = "") -> list[str]:
-    """Text in lines of at most `WIDTH`, each with an indent; long words stay whole."""
+    """Text in lines of at most `WIDTH`, each with an indent.
+
+    Long words and what is in backticks stay whole, so that they can be copied.
+    """
     import textwrap
 
     return [
-        line
+        line.replace(_TIED, " ")
         for paragraph in text.splitlines() or [""]
         for line in textwrap.wrap(
-            paragraph,
+            _LITERAL.sub(lambda found: found.group().replace(" ", _TIED), paragraph),
             WIDTH,
             initial_indent=indent,
             subsequent_indent=indent,

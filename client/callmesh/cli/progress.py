@@ -57,7 +57,8 @@ class Progress:
                 return
             self._last = text
             self._clear()
-            output.say(text)
+            for part in output.wrapped(text):
+                output.say(part)
 
     def reconnecting(self) -> None:
         """Say that the control plane is away, and that the wait goes on."""

@@ -28,7 +28,7 @@ def of_file(file: str, name: str | None, tokens: list[str], options: RunOptions)
         known = [task.func.__name__ for task in load.tasks_of(module)]
         output.stop(
             f"which task? `{file}` has {', '.join(f'`{each}`' for each in known) or 'none'}",
-            hint=f"callmesh run {file} TASK --help",
+            hint=f"`callmesh run {file} TASK --help` explains one",
             code=output.USAGE,
         )
     task = load.task_of(module, name)

@@ -37,7 +37,7 @@ def serve_command(
     if not isinstance(chosen, AppEnvironment):
         output.stop(
             f"`{app}` is an environment of tasks, not an app",
-            hint=f"callmesh run {file} TASK",
+            hint=f"`callmesh run {file} TASK` runs one of its tasks",
             code=output.USAGE,
         )
     connected = mesh.connect(where)

@@ -163,7 +163,9 @@ def _conditions(found: Iterable[common_pb2.Condition]) -> list[str]:
     for each in found:
         status = shapes.condition_status(each)
         lines.append(f"{_INDENT}{each.type:<18}{output.state(status):<8} {each.reason}".rstrip())
-        lines += output.wrapped(each.message, _INDENT * 3) if each.message else []
+        said, *quoted = each.message.splitlines() or [""]
+        lines += output.wrapped(said, _INDENT * 3) if said else []
+        lines += [f"{_INDENT * 3}| {line}" for line in quoted]
     return lines if len(lines) > 2 else []
 
 

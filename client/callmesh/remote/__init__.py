@@ -1,8 +1,10 @@
 """What is deployed and what ran: tasks, runs and apps of the mesh."""
 
 from callmesh.remote.app import App
+from callmesh.remote.details import Action, ActionDetails, RunDetails
+from callmesh.remote.outputs import ActionOutputs
 from callmesh.remote.phase import ActionPhase
-from callmesh.remote.run import Action, ActionDetails, ActionOutputs, Run, RunDetails
+from callmesh.remote.run import Run
 from callmesh.remote.task import LazyEntity, Task, TaskDetails
 
 __all__ = [

@@ -3,175 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Literal
 
-from callmesh_wire.errors import DeadlineError, NotFoundError
-from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
+from callmesh_wire.errors import DeadlineError
+from callmeshpb.v1 import log_pb2, scheduler_pb2
 
-from callmesh import _blobs, _submit, values
-from callmesh._plain import Mismatch
-from callmesh._sync import aiterate, class_flow, class_method, iterate, method
+from callmesh import _submit, values
+from callmesh._sync import class_flow, class_method, method
 from callmesh._transport import call, new_request_id, transport
-from callmesh.errors import RunNotFoundError, RuntimeDataValidationError
 from callmesh.remote import _failures, _watching
 from callmesh.remote.app import scope_of
+from callmesh.remote.details import ActionDetails, RunDetails, Updates, fetch, is_final
+from callmesh.remote.outputs import ActionOutputs, outputs_of, result_of
 from callmesh.remote.phase import ActionPhase
 
 PAGE = 100
-
-
-class ActionOutputs(tuple[Any, ...]):
-    """What a run returned, as a tuple: one value or several. Also ``.o0``, ``.o1``, …"""
-
-    names: tuple[str, ...]
-
-    def __new__(cls, outputs: Sequence[Any], names: Sequence[str] = ()) -> ActionOutputs:
-        made = super().__new__(cls, outputs)
-        made.names = tuple(names) or tuple(f"o{index}" for index in range(len(outputs)))
-        return made
-
-    @property
-    def named_outputs(self) -> dict[str, Any]:
-        """The outputs by name."""
-        return dict(zip(self.names, self, strict=True))
-
-    def __getattr__(self, name: str) -> Any:
-        if name != "names" and name in self.names:
-            return self[self.names.index(name)]
-        if name.startswith("o") and name[1:].isdigit() and int(name[1:]) < len(self):
-            return self[int(name[1:])]
-        raise AttributeError(name)
-
-
-class ActionDetails:
-    """One state of a run."""
-
-    def __init__(
-        self, record: scheduler_pb2.Run, function: Callable[..., object] | None = None
-    ) -> None:
-        self.pb2 = record
-        self._function = function
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.pb2.name
-
-    run_name = name
-
-    @property
-    def task_name(self) -> str:
-        """The task's full name."""
-        return self.pb2.task
-
-    @property
-    def phase(self) -> ActionPhase:
-        """Where the run is."""
-        return ActionPhase.of(self.pb2.phase)
-
-    status = phase
-
-    @property
-    def raw_phase(self) -> scheduler_pb2.RunPhase:
-        """The phase as it came."""
-        return self.pb2.phase
-
-    @property
-    def message(self) -> str:
-        """Why it waits, or why it ended as it did."""
-        return self.pb2.message or self.pb2.error.message
-
-    @property
-    def attempts(self) -> int:
-        """How often it was started."""
-        return len(self.pb2.attempts)
-
-    @property
-    def error_info(self) -> common_pb2.Failure | None:
-        """Why it failed, or None."""
-        return self.pb2.error if self.pb2.HasField("error") else None
-
-    @property
-    def error_message(self) -> str:
-        """The failure's message, or ""."""
-        return self.pb2.error.message
-
-    @property
-    def abort_info(self) -> common_pb2.Failure | None:
-        """The failure of a run that was aborted, or None."""
-        return self.error_info if self.phase is ActionPhase.ABORTED else None
-
-    @property
-    def created_at(self) -> datetime | None:
-        """When it was submitted."""
-        return _moment(self.pb2, "created_at")
-
-    @property
-    def started_at(self) -> datetime | None:
-        """When user code first started."""
-        return _moment(self.pb2, "started_at")
-
-    @property
-    def ended_at(self) -> datetime | None:
-        """When it ended."""
-        return _moment(self.pb2, "ended_at")
-
-    @property
-    def runtime(self) -> timedelta:
-        """From the first start until its end, or until now."""
-        if self.started_at is None:
-            return timedelta(0)
-        return (self.ended_at or datetime.now(UTC)) - self.started_at
-
-    def done(self) -> bool:
-        """It has ended."""
-        return self.phase.is_terminal
-
-    async def outputs(self) -> ActionOutputs:
-        """What it returned. Raises why it failed, and `RuntimeError` while it runs."""
-        if not self.done():
-            raise RuntimeError(f"run `{self.name}` has not ended: it is {self.phase}")
-        from callmesh._sync import bridge
-
-        return await bridge().arun(outputs_of(self.pb2, self._function))
-
-    async def inputs(self) -> dict[str, Any]:
-        """Its arguments, as JSON gives them."""
-        return {name: values.load_json(value) for name, value in self.pb2.inputs.items()}
-
-    def __repr__(self) -> str:
-        return f"<run `{self.name}`: {self.phase}>"
-
-
-class RunDetails(ActionDetails):
-    """A run with its inputs, asked for once."""
-
-    @class_method
-    @classmethod
-    async def get(cls, name: str) -> RunDetails:
-        """The details of a run. Raises `errors.RunNotFoundError`."""
-        return cls(await fetch(name))
-
-    @property
-    def action_details(self) -> ActionDetails:
-        """The same."""
-        return self
-
-
-class Updates:
-    """The states of a run, one after another: for ``async for`` and for ``for``."""
-
-    def __init__(self, states: Callable[[], AsyncGenerator[ActionDetails, None]]) -> None:
-        self._states = states
-
-    def __aiter__(self) -> AsyncIterator[ActionDetails]:
-        return aiterate(self._states())
-
-    def __iter__(self) -> Iterator[ActionDetails]:
-        return iterate(self._states())
 
 
 class Run:
@@ -407,53 +254,3 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<run `{self.name}` of `{self.task_name}`: {self.phase}>"
-
-
-Action = ActionDetails
-
-
-def is_final(record: scheduler_pb2.Run) -> bool:
-    """The run has ended."""
-    return record.phase in _submit.FINAL
-
-
-async def fetch(name: str) -> scheduler_pb2.Run:
-    """A run's record. Raises `errors.RunNotFoundError`."""
-    request = scheduler_pb2.GetRunRequest(name=name)
-    try:
-        answer = await call(scheduler_pb2.GetRunResponse, "SchedulerService/GetRun", request)
-    except NotFoundError:
-        raise RunNotFoundError(
-            f"there is no run `{name}`: list what there is with `callmesh get runs`"
-        ) from None
-    return answer.run
-
-
-async def result_of(
-    record: scheduler_pb2.Run, function: Callable[..., object] | None = None
-) -> Any:
-    """What an ended run returned: a value or a tuple. Raises why it failed."""
-    if record.phase != scheduler_pb2.RUN_PHASE_SUCCEEDED:
-        raise _failures.error_of(record, trusted=function is not None)
-    outputs = await _blobs.fetched(record.outputs)
-    try:
-        return values.decode_outputs(outputs, is_tuple=record.outputs_is_tuple, function=function)
-    except Mismatch as problem:
-        raise RuntimeDataValidationError(f"the result of run `{record.name}` {problem}") from None
-
-
-async def outputs_of(
-    record: scheduler_pb2.Run, function: Callable[..., object] | None = None
-) -> ActionOutputs:
-    """What an ended run returned, as a tuple. Raises why it failed."""
-    result = await result_of(record, function)
-    if not record.outputs_is_tuple:
-        return ActionOutputs((result,))
-    return ActionOutputs(result, getattr(result, "_fields", ()))
-
-
-def _moment(record: scheduler_pb2.Run, name: str) -> datetime | None:
-    if not record.HasField(name):
-        return None
-    stamp: Timestamp = getattr(record, name)
-    return stamp.ToDatetime(tzinfo=UTC)

@@ -80,8 +80,8 @@ class TaskDetails:
                 answer = await call(
                     scheduler_pb2.GetTaskResponse, "SchedulerService/GetTask", request
                 )
-            except NotFoundError as problem:
-                raise RemoteTaskNotFoundError(_not_found(self._ref, problem)) from None
+            except NotFoundError:
+                raise RemoteTaskNotFoundError(_not_found(self._ref)) from None
             self._found = answer.task
         return self._found
 
@@ -274,10 +274,9 @@ class Task:
         return f"<deployed task `{self.name}` version `{self.version}`>"
 
 
-def _not_found(ref: scheduler_pb2.TaskRef, problem: NotFoundError) -> str:
+def _not_found(ref: scheduler_pb2.TaskRef) -> str:
     version = f" in version `{ref.version}`" if ref.version else ""
-    told = f" ({problem.message})" if problem.message else ""
     return (
         f"task `{ref.name}`{version} is not deployed in project `{ref.scope.project}`, domain "
-        f"`{ref.scope.domain}`{told}: deploy it, or list what is there with `callmesh get tasks`"
+        f"`{ref.scope.domain}`: deploy it, or list what is there with `callmesh get tasks`"
     )

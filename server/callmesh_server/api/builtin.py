@@ -90,7 +90,8 @@ def _as_v1(alpha: Any) -> bytes:
     proto.package = _V1
     for message in proto.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(_ALPHA, _V1)
+            if field.type_name:
+                field.type_name = field.type_name.replace(_ALPHA, _V1)
     for service in proto.service:
         for method in service.method:
             method.input_type = method.input_type.replace(_ALPHA, _V1)

@@ -55,6 +55,18 @@ def forgotten(instance: Instance, now: float) -> list[Action]:
     return [PutInstance(_with_status(instance, status), durable=False)]
 
 
+def out_of_sight(instance: Instance, why: str, now: float) -> list[Action]:
+    """Its node is lost: what it last reported does not hold any more."""
+    status = InstanceStatus()
+    status.CopyFrom(instance.status)
+    status.state = pb.INSTANCE_STATE_PENDING
+    status.message = why
+    if status.message == instance.status.message:
+        return []
+    status.changed_at.CopyFrom(stamp(now))
+    return [PutInstance(_with_status(instance, status), durable=False)]
+
+
 def leave(instance: Instance) -> list[Action]:
     """Tell it to go: with a drain where it may have calls, else at once. Never taken back."""
     intent: InstanceIntent = (

@@ -266,12 +266,16 @@ class Ledger:
             self._dependents.setdefault(target, set()).add(name)
         unschedulable = conditions.holds(app, conditions.PROGRESSING, conditions.UNSCHEDULABLE)
         (self._unschedulable.add if unschedulable else self._unschedulable.discard)(name)
+        same_specs = before is not None and (
+            (before.revision, before.spec, before.serving_spec)
+            == (app.revision, app.spec, app.serving_spec)
+        )
         nodes = {self._instances[each].node for each in self._instances_of_app.get(name, NOTHING)}
         return [
             AppKey(name),
             *self._dependent_keys(name),
             VIEW,
-            *(DesiredKey(each) for each in sorted(nodes)),
+            *([] if same_specs else [DesiredKey(each) for each in sorted(nodes)]),
         ]
 
     def _remove_app(self, name: AppName) -> list[Key]:

@@ -21,7 +21,7 @@ from callmesh_server.core.actions import (
     PutNode,
     WakeAt,
 )
-from callmesh_server.core.instances import forgotten, instance_mark
+from callmesh_server.core.instances import forgotten, instance_mark, out_of_sight
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import (
     NOTHING,
@@ -141,6 +141,8 @@ def reconcile(world: World, node: str, now: float) -> list[Action]:
             )
         )
     )
+    for identifier in sorted(world.instances_on_node.get(node, NOTHING)):
+        actions += out_of_sight(world.instances[identifier], why, now)
     for name in sorted(world.runs_on_node.get(node, NOTHING)):
         run = endings.copied(world.runs[name])
         actions += endings.attempt_lost(world, run, why, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 VALUE_LIMIT = 4_000
 """Characters of one value that a page shows."""
+_IN_BUNDLE = re.compile(r'File "[^"\n]*/bundles/[0-9a-f]{64}/')
 
 FINAL = frozenset(
     {
@@ -47,8 +49,10 @@ def tone(words: str) -> str:
 
 def seconds(amount: float) -> str:
     """A duration in at most two units."""
+    if amount < 0.001:
+        return "under 1 ms"
     if amount < 0.0995:
-        return f"{max(amount, 0) * 1000:.1f} ms" if amount < 0.00995 else f"{amount * 1000:.0f} ms"
+        return f"{amount * 1000:.1f} ms" if amount < 0.00995 else f"{amount * 1000:.0f} ms"
     if amount < 60:
         return f"{amount:.1f} s"
     minutes, rest = divmod(round(amount), 60)
@@ -116,6 +120,11 @@ def value_text(value: common_pb2.Value, limit: int = VALUE_LIMIT) -> str:
     return "nothing"
 
 
+def traceback(text: str) -> str:
+    """A traceback with file names as the user knows them: relative to the bundle's root."""
+    return _IN_BUNDLE.sub('File "', text)
+
+
 def size(amount: int) -> str:
     """Bytes in the unit that fits."""
     for unit in ("bytes", "KiB", "MiB"):
@@ -164,8 +173,8 @@ class Branch:
 
 
 def groups(runs: Iterable[scheduler_pb2.Run]) -> dict[str, list[scheduler_pb2.Run]]:
-    """Child runs by group, oldest first; runs without one under the empty name."""
-    found: dict[str, list[scheduler_pb2.Run]] = {}
+    """Child runs by group, oldest first; before them, under "", those without one."""
+    found: dict[str, list[scheduler_pb2.Run]] = {"": []}
     for run in sorted(runs, key=lambda run: (epoch(run.created_at), run.name)):
         found.setdefault(run.group, []).append(run)
     return found

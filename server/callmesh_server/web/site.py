@@ -180,6 +180,7 @@ def _templates() -> Environment:
         "signature": show.signature,
         "size": show.size,
         "tone": show.tone,
+        "traceback": show.traceback,
         "iso": lambda time_: time_.ToJsonString() if show.epoch(time_) else "",
         "phase": lambda run: show.word(scheduler_pb2.RunPhase, run.phase),
         "attempt_phase": lambda each: show.word(scheduler_pb2.AttemptPhase, each.phase),

@@ -18,6 +18,8 @@ async def main(seconds: float, pause: float, work: float) -> None:
     while time.monotonic() < deadline:
         run = await flyte.run.aio(task, x=number, seconds=work)
         handles.append((number, run))
+        if number == 0:
+            print("started", flush=True)
         number += 1
         await asyncio.sleep(pause)
     told = []

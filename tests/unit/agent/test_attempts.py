@@ -7,7 +7,7 @@ import signal
 import pytest
 from callmesh_agent.core import events
 from callmesh_agent.core import instructions as do
-from callmesh_agent.core.state import Stage
+from callmesh_agent.core.state import Stage, ZygotePhase
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
 
 RUNNING = scheduler_pb2.ATTEMPT_PHASE_RUNNING
@@ -425,3 +425,37 @@ def test_a_supervisor_that_died_costs_zygotes_and_no_workers(node, tools):
     assert attempt(node, order).stage is Stage.RUNNING
     node.says(worker, order, SUCCEEDED)
     assert last_report(node, tools).phase == SUCCEEDED
+
+
+def test_an_order_that_went_down_with_a_line_that_held_a_result_ends_as_lost(node, tools):
+    first, worker = running(node)
+    node.says(worker, first, SUCCEEDED)
+    second = node.order("r2")
+    node.feed(events.AttemptOrdered(second), go(second), events.WorkerDisconnected(worker))
+    node.feed(events.WorkerConnected(worker, tools.report_of(first, SUCCEEDED, worker)))
+    assert do.SignalProcess(f"worker/{worker}", signal.SIGKILL) in node.advance(5)
+    node.exit(node.process(f"worker/{worker}"), -9)
+    assert attempt(node, second).report.phase == LOST
+
+
+def test_one_that_had_begun_goes_on(node, tools):
+    first, worker = running(node)
+    node.says(worker, first, SUCCEEDED)
+    second = node.order("r2")
+    node.feed(events.AttemptOrdered(second), go(second), events.WorkerDisconnected(worker))
+    node.feed(events.WorkerConnected(worker, tools.report_of(first, SUCCEEDED, worker)))
+    node.says(worker, second, RUNNING)
+    assert tools.of(do.SignalProcess, node.advance(60)) == []
+
+
+def test_the_zygote_that_was_not_used_for_longest_makes_room(node, tools):
+    for number in range(9):
+        node.now += 1
+        order = node.order(f"r{number}", task={"environment": {"version": str(number)}})
+        node.feed(events.AttemptOrdered(order))
+        if number == 0:
+            node.base_ready()
+        for zygote in [z for z in node.state.zygotes.values() if z.pool]:
+            node.zygote_ready(zygote.id)
+    oldest = next(z for z in node.state.zygotes.values() if z.pool)
+    assert oldest.phase is ZygotePhase.ENDING

@@ -1,3 +1,5 @@
+"""Envoy's binary, command line, bootstrap and admin socket."""
+
 from __future__ import annotations
 
 import asyncio

@@ -17,7 +17,7 @@ def test_enums_are_words() -> None:
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
-        (-0.1, "0.0 ms"),
+        (-0.1, "under 1 ms"),
         (0.0015, "1.5 ms"),
         (0.042, "42 ms"),
         (0.5, "0.5 s"),
@@ -85,6 +85,12 @@ def test_children_are_grouped_oldest_first() -> None:
     ]
     names = {group: [run.name for run in each] for group, each in show.groups(runs).items()}
     assert names == {"": ["a"], "g": ["b", "c"]}
+
+
+def test_files_of_a_bundle_are_named_as_the_user_knows_them() -> None:
+    text = f'  File "/home/ada/agent/bundles/{"0a" * 32}/pkg/tasks.py", line 3, in work\n'
+    assert show.traceback(text) == '  File "pkg/tasks.py", line 3, in work\n'
+    assert show.traceback('File "/usr/lib/x.py"') == 'File "/usr/lib/x.py"'
 
 
 def test_every_state_word_has_one_tone() -> None:

@@ -1,3 +1,5 @@
+"""The private pool of Envoy's messages."""
+
 from __future__ import annotations
 
 import pytest

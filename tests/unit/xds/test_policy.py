@@ -1,3 +1,5 @@
+"""What each kind of caller gets of a service's policy."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

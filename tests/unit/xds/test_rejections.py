@@ -1,3 +1,5 @@
+"""Who is to blame, read out of one sentence for all."""
+
 from __future__ import annotations
 
 from callmesh_agent.xds.rejections import split

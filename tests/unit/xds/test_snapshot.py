@@ -1,3 +1,5 @@
+"""Snapshots: what is compiled again, and what is refused."""
+
 from __future__ import annotations
 
 import os

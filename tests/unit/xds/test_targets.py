@@ -1,3 +1,5 @@
+"""Which instances a node calls, and in which order of choice."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

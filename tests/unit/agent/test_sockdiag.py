@@ -1,0 +1,45 @@
+"""The kernel's two ways of telling which sockets there are."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from callmesh_agent import sockdiag
+from callmesh_agent.sockdiag import ESTABLISHED, LISTEN, Socket, tcp_sockets
+
+WAYS = (sockdiag._ask, sockdiag._read)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_a_listener_is_told_either_way(way, family, address):
+    with socket.create_server((address, 0), family=family) as server:
+        port = server.getsockname()[1]
+        (found,) = way(family, LISTEN, port)
+    assert (found.address, found.port) == (address, port)
+    assert found.inode
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_connections_are_told_by_their_local_port(way):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert len(way(socket.AF_INET, ESTABLISHED, port)) == 1
+            (other_end,) = way(socket.AF_INET, ESTABLISHED, client.getsockname()[1])
+    assert isinstance(other_end, Socket)
+    assert other_end.port != port
+
+
+def test_where_the_kernel_does_not_answer_the_table_is_read(monkeypatch):
+    def refused(*_):
+        raise OSError(2, "no sock_diag")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        asked = tcp_sockets(LISTEN, port)
+        monkeypatch.setattr(sockdiag, "_ask", refused)
+        assert tcp_sockets(LISTEN, port) == asked != []

@@ -1,0 +1,233 @@
+"""Agents' sessions, in memory and over gRPC; logs over them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from callmesh_wire.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from callmeshpb.v1 import log_pb2, node_pb2
+from callmeshpb.v1 import scheduler_pb2 as pb
+
+S = "SchedulerService"
+
+
+async def deploy(mesh: Any) -> None:
+    app = pb.AppSpec(name="web", kind=pb.APP_KIND_COMMAND, args=["x"])
+    jobs = pb.TaskEnvironmentSpec(
+        name="jobs", tasks=[pb.TaskSpec(name="jobs.work", function="work")]
+    )
+    request = pb.DeployRequest(version="v1", apps=[app], task_environments=[jobs])
+    await mesh.client.call(f"{S}/Deploy", request)
+
+
+def kinds(messages: Any) -> list[str]:
+    return [each.WhichOneof("message") for each in messages]
+
+
+async def test_a_session_begins_with_welcome_and_the_whole_picture(mesh: Any) -> None:
+    await mesh.agent.until(lambda: "mesh_view" in kinds(mesh.agent.received))
+    assert kinds(mesh.agent.received)[:2] == ["welcome", "desired"]
+    welcome = mesh.agent.received[0].welcome
+    assert (welcome.epoch, welcome.lease.seconds) == (1, 15)
+
+
+async def test_desired_sets_and_views_follow_a_deploy(mesh: Any) -> None:
+    await deploy(mesh)
+    await mesh.agent.until(
+        lambda: any(
+            endpoint.port == 4000
+            for message in mesh.agent.received
+            for view in message.mesh_view.services
+            for endpoint in view.service.endpoints
+        )
+    )
+    wanted = [m.desired for m in mesh.agent.received if m.desired.instances]
+    assert wanted[-1].instances[0].spec.name == "web"
+    versions = [
+        m.desired.version or m.mesh_view.version
+        for m in mesh.agent.received
+        if m.HasField("desired") or m.HasField("mesh_view")
+    ]
+    assert len(set(versions)) == len(versions)
+
+
+async def test_what_does_not_begin_with_hello_is_refused(mesh: Any) -> None:
+    async def messages() -> AsyncIterator[node_pb2.AgentMessage]:
+        yield node_pb2.AgentMessage(lease=node_pb2.LeaseRenewal())
+
+    with pytest.raises(InvalidArgumentError, match="begins with `hello`"):
+        await anext(mesh.server.sessions.serve(messages()))
+
+
+@pytest.mark.parametrize(
+    ("hello", "reason"),
+    [
+        (node_pb2.NodeHello(node="x", protocol_version=7), "speaks protocol 7"),
+        (node_pb2.NodeHello(node="Not_a_name", protocol_version=1), "Not_a_name"),
+    ],
+)
+async def test_a_node_that_may_not_join_is_told_why(
+    mesh: Any, hello: node_pb2.NodeHello, reason: str
+) -> None:
+    async def messages() -> AsyncIterator[node_pb2.AgentMessage]:
+        yield node_pb2.AgentMessage(hello=hello)
+
+    answers = [each async for each in mesh.server.sessions.serve(messages())]
+    assert len(answers) == 1
+    assert reason in answers[0].welcome.refused
+
+
+async def test_a_second_session_of_a_node_ends_the_first(start_mesh: Any) -> None:
+    async with start_mesh(agent=False) as mesh:
+        first, second = mesh.agent, type(mesh.agent)(mesh.server)
+        serving = mesh.tasks.create_task(outcome_of(first.run()))
+        await first.until(lambda: bool(first.received))
+        again = mesh.tasks.create_task(second.run())
+        assert "another session" in await serving
+        await second.until(lambda: bool(second.received))
+        nodes = (await mesh.client.call(f"{S}/ListNodes", pb.ListNodesRequest())).nodes
+        assert [each.connected for each in nodes] == [True]
+        second.hang_up()
+        await again
+        nodes = (await mesh.client.call(f"{S}/ListNodes", pb.ListNodesRequest())).nodes
+        assert [each.connected for each in nodes] == [False]
+
+
+async def outcome_of(session: Any) -> str:
+    try:
+        await session
+    except UnavailableError as problem:
+        return problem.message
+    return ""
+
+
+async def test_the_same_session_over_grpc_with_the_token(start_mesh: Any) -> None:
+    async with start_mesh(agent=False) as mesh:
+        await deploy(mesh)
+        client = mesh.tcp()
+        capacity = pb.NodeCapacity(cpu=1, memory=2**30, slots=2, shared_cpu=True)
+        hello = node_pb2.NodeHello(node="far", protocol_version=1, capacity=capacity)
+        outgoing: asyncio.Queue[list[node_pb2.AgentMessage]] = asyncio.Queue()
+        outgoing.put_nowait(
+            [
+                node_pb2.AgentMessage(hello=hello),
+                node_pb2.AgentMessage(instances_complete=node_pb2.InstancesComplete()),
+                node_pb2.AgentMessage(attempts_complete=node_pb2.AttemptsComplete()),
+            ]
+        )
+
+        async def requests() -> AsyncIterator[node_pb2.SessionRequest]:
+            while True:
+                yield node_pb2.SessionRequest(messages=await outgoing.get())
+
+        submission = pb.Submission(task=pb.TaskRef(name="work"))
+        request = pb.RunTaskRequest(submission=submission)
+        run = (await mesh.client.call(f"{S}/RunTask", request)).run
+        seen: list[str] = []
+        async with asyncio.timeout(10):
+            async for response in client.stream("NodeService/Session", requests()):
+                for message in response.messages:
+                    seen.append(message.WhichOneof("message"))
+                    if message.HasField("go"):
+                        end = node_pb2.AttemptReport(
+                            run=run.name,
+                            number=1,
+                            fence=message.go.fence,
+                            phase=pb.ATTEMPT_PHASE_SUCCEEDED,
+                            worker="w",
+                        )
+                        outgoing.put_nowait([node_pb2.AgentMessage(attempt=end)])
+                if "ack" in seen:
+                    break
+        assert seen.index("prepare") < seen.index("go") < seen.index("ack")
+        got = await mesh.client.call(f"{S}/GetRun", pb.GetRunRequest(name=run.name))
+        assert got.run.phase == pb.RUN_PHASE_SUCCEEDED
+        await client.channel.close()
+
+
+class TestLogs:
+    """TailLogs, answered by an agent that has these lines."""
+
+    LINES = {"web": ["one", "two"], "w1": ["printed"]}
+
+    @pytest.fixture
+    async def logging(self, mesh: Any) -> Any:
+        await deploy(mesh)
+        take = mesh.agent.take
+        mesh.agent.log_requests = []
+
+        def answer(message: node_pb2.ServerMessage) -> None:
+            if message.HasField("log"):
+                mesh.agent.log_requests.append(message.log)
+                key = message.log.attempt.worker or message.log.instance_id.partition("-")[0]
+                self.send(mesh, message.log, self.LINES[key], end=not message.log.follow)
+            else:
+                take(message)
+
+        mesh.agent.take = answer
+        await mesh.agent.until(lambda: any(m.desired.instances for m in mesh.agent.received))
+        return mesh
+
+    @staticmethod
+    def send(mesh: Any, request: node_pb2.LogRequest, lines: list[str], *, end: bool) -> None:
+        chunk = node_pb2.LogChunk(stream_id=request.stream_id, lines=lines, end=end)
+        mesh.agent.say(log=chunk)
+
+    async def tail(self, mesh: Any, **request: Any) -> AsyncIterator[tuple[str, str]]:
+        stream = mesh.client.stream("LogService/TailLogs", log_pb2.TailLogsRequest(**request))
+        async with asyncio.timeout(10):
+            async for response in stream:
+                for line in response.lines:
+                    yield line.source, line.text
+
+    async def test_an_apps_lines_carry_their_instance(self, logging: Any) -> None:
+        lines = [line async for line in self.tail(logging, app="web", tail_lines=5)]
+        assert [text for _, text in lines] == ["one", "two"]
+        assert lines[0][0].startswith("web-1-")
+        assert logging.agent.log_requests[0].tail_lines == 5
+
+    async def test_following_an_app_ends_with_its_deletion(self, logging: Any) -> None:
+        seen = []
+        async for _, text in self.tail(logging, app="web", follow=True):
+            seen.append(text)
+            if text == "two":
+                self.send(logging, logging.agent.log_requests[0], ["three"], end=True)
+            if text == "three":
+                await logging.client.call(f"{S}/DeleteApp", pb.DeleteAppRequest(name="web"))
+        assert seen == ["one", "two", "three"]
+
+    async def test_a_runs_lines_come_by_attempt_and_offsets(self, logging: Any) -> None:
+        request = pb.RunTaskRequest(submission=pb.Submission(task=pb.TaskRef(name="work")))
+        logging.agent.outcome = lambda order: None
+        run = (await logging.client.call(f"{S}/RunTask", request)).run
+        await logging.agent.until(lambda: run.name in logging.agent.running)
+        order = logging.agent.running[run.name]
+        seen = []
+        async for source, text in self.tail(logging, run=run.name, follow=True):
+            seen.append((source, text))
+            if text == "printed":
+                logging.agent.report(order, pb.ATTEMPT_PHASE_SUCCEEDED, log_start=10, log_end=20)
+                self.send(logging, logging.agent.log_requests[0], ["rest"], end=True)
+        assert seen == [("attempt 1", "printed"), ("attempt 1", "rest")]
+        seen = [text async for _, text in self.tail(logging, run=run.name, follow=True)]
+        assert seen == ["printed"]
+        part = logging.agent.log_requests[-1].attempt
+        assert (part.worker, part.start, part.end) == ("w1", 10, 20)
+
+    async def test_what_is_unknown_is_not_found(self, logging: Any) -> None:
+        for target in ({"app": "nope"}, {"run": "nope"}, {"app": "web", "instance_id": "x"}):
+            with pytest.raises(NotFoundError):
+                await anext(self.tail(logging, **target))
+        with pytest.raises(InvalidArgumentError, match="one of `app` and `run`"):
+            await anext(self.tail(logging))
+
+    async def test_a_lost_node_is_said_in_the_log(self, logging: Any) -> None:
+        logging.agent.hang_up()
+        seen = []
+        async with asyncio.timeout(5):
+            while not any("not connected" in text for text in seen):
+                seen = [text async for _, text in self.tail(logging, app="web")]
+        assert len(seen) == 1

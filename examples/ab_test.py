@@ -36,6 +36,7 @@ root_env = FastAPIAppEnvironment(
     requires_auth=False,
     depends_on=[plain_env, loud_env],
 )
+client = httpx.AsyncClient()
 VARIANTS = {"a": plain_env, "b": loud_env}
 met: Counter[str] = Counter()
 
@@ -53,8 +54,8 @@ async def loud_banner(visitor: str) -> str:
 @root.get("/")
 async def banner(visitor: str = "stranger") -> dict[str, str]:
     variant = "ab"[zlib.crc32(visitor.encode()) % 2]
-    async with httpx.AsyncClient(base_url=VARIANTS[variant].endpoint) as client:
-        answer = await client.get("/banner", params={"visitor": visitor})
+    url = f"{VARIANTS[variant].endpoint}/banner"
+    answer = await client.get(url, params={"visitor": visitor})
     answer.raise_for_status()
     met[variant] += 1
     return {"variant": variant, "banner": answer.json()}

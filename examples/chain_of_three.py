@@ -12,6 +12,7 @@ from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI, HTTPException
 
 KILOMETRES = {("Basel", "Bern"): 95, ("Bern", "Thun"): 31}
+client = httpx.AsyncClient()
 
 image = flyte.Image.from_debian_base().with_pip_packages("fastapi", "uvicorn", "httpx")
 small = flyte.Resources(cpu=1, memory="256Mi")
@@ -43,8 +44,7 @@ office_env = FastAPIAppEnvironment(
 
 
 async def ask(url: str, **params: str) -> float:
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(url, params=params)
+    answer = await client.get(url, params=params)
     if answer.status_code == 404:
         raise HTTPException(404, answer.json()["detail"])
     answer.raise_for_status()

@@ -16,6 +16,7 @@ from fastapi import FastAPI, HTTPException
 
 SHELF = {"teapot": 4, "cup": 31}
 CENTS = {"teapot": 2950, "cup": 700}
+client = httpx.AsyncClient()
 
 image = flyte.Image.from_debian_base().with_pip_packages("fastapi", "uvicorn", "httpx")
 small = flyte.Resources(cpu=1, memory="256Mi")
@@ -63,9 +64,8 @@ async def cents(item: str) -> int:
 
 @shop.get("/items/{item}")
 async def show(item: str) -> dict[str, object]:
-    async with httpx.AsyncClient() as client:
-        left = await client.get(f"{os.getenv('STOCK_URL')}/count/{item}")
-        price = await client.get(f"{os.getenv('PRICE_SERVICE')}/cents/{item}")
+    left = await client.get(f"{os.getenv('STOCK_URL')}/count/{item}")
+    price = await client.get(f"{os.getenv('PRICE_SERVICE')}/cents/{item}")
     left.raise_for_status()
     price.raise_for_status()
     return {"item": item, "left": left.json(), "price": price.json() / 100}

@@ -21,14 +21,17 @@ from callmesh_agent.core import events
 from callmesh_agent.core.state import Instance
 from callmesh_agent.ports import Listener
 
-FIRST_TRIES = Backoff(base=0.005, factor=2.0, cap=0.1)
+FIRST_TRIES = Backoff(base=0.005, factor=1.5, cap=0.025)
+# What has taken so long already may wait a little.
+LATER_AFTER = 5.0
+LATER_TRY = 0.25
 HEALTH_EVERY = 2.0
 HEALTH_TIMEOUT = 2.0
 HEALTH_FAILURES = 3
 # An inherited listener accepts before the app runs: its answer is worth waiting for.
 ANSWER_INHERITED = 30.0
 ANSWER = 5.0
-# Until then a silence needs no explanation.
+# Until then a silence needs no explanation, which is dear to find.
 QUIET = 1.0
 
 
@@ -112,8 +115,8 @@ async def watch(target: Target, table: ports.ListenerTable) -> AsyncIterator[eve
 
 
 async def _await_ready(target: Target) -> AsyncIterator[Listener | str]:
-    """Reasons why it is not ready, when they change; last the listener that answers."""
-    began = time.monotonic()
+    """Reasons why it is not ready, now and then; last the listener that answers."""
+    began = explained = time.monotonic()
     said = ""
     tries = 0
     while True:
@@ -121,17 +124,21 @@ async def _await_ready(target: Target) -> AsyncIterator[Listener | str]:
         if listener is not None:
             yield listener
             return
-        if problem != said and time.monotonic() - began > QUIET:
-            said = problem
-            yield problem
-        await asyncio.sleep(FIRST_TRIES.delay(tries))
+        if time.monotonic() - explained > QUIET:
+            explained = time.monotonic()
+            problem = problem or _why_silent(target)
+            if problem != said:
+                said = problem
+                yield problem
+        is_late = time.monotonic() - began > LATER_AFTER
+        await asyncio.sleep(LATER_TRY if is_late else FIRST_TRIES.delay(tries))
         tries += 1
 
 
 async def _try(target: Target) -> tuple[Listener | None, str]:
     listener = find_listener(target)
     if listener is None:
-        return None, _why_silent(target)
+        return None, ""
     patience = ANSWER_INHERITED if target.is_inherited else ANSWER
     answer = await _ask(listener, target.path, patience)
     if answer.status >= 500 or (answer.problem and not target.is_tcp_enough):
@@ -150,15 +157,13 @@ def find_listener(target: Target) -> Listener | None:
 
 
 def _why_silent(target: Target) -> str:
+    silent = f"nothing of it listens on port {target.ports[0]} yet, which PORT names"
     for port in target.ports[1:]:
         holder = ports.holder(port)
         if holder is not None:
-            return (
-                f"its port {port} is held by {holder}: end that, or let the app listen on "
-                "the port in PORT"
-            )
-    given = " or ".join(str(port) for port in target.ports)
-    return f"nothing of it listens on port {given} yet: it must listen on the port in PORT"
+            return f"{silent}; the declared port {port} is held by {holder}"
+        silent += f", nor on its declared port {port}"
+    return silent
 
 
 async def _await_trouble(

@@ -140,7 +140,7 @@ class AdapterCodec(Codec):
         import pydantic_core
 
         try:
-            adapter.validate_python(value, strict=True)
+            value = adapter.validate_python(value, strict=True)
         except pydantic.ValidationError as problem:
             raise Mismatch(f"must be `{self._text}`: {_summary(problem)}") from None
         try:

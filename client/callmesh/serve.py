@@ -18,11 +18,10 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 
-from callmeshpb.v1 import workload_pb2
-
 from callmesh import _code
 from callmesh._failure import user_traceback
 from callmesh._process import TERMINATED, Terminated, line_buffered, start_from
+from callmeshpb.v1 import workload_pb2
 
 Hook = Callable[..., object]
 
@@ -42,7 +41,7 @@ def main(start: workload_pb2.WorkloadStart) -> int:
     try:
         module = _code.load(code, start.directory)
         environment = _code.environment_of(module, code.attribute)
-        hooks = _hooks(environment, start.app.listen_fd)
+        hooks = _hooks(environment, _listen_fd(start.app, os.environ))
     except Terminated:
         return TERMINATED
     except _code.CodeProblem as problem:
@@ -146,6 +145,12 @@ def _hooks(environment: object, listen_fd: int) -> dict[str, Hook]:
 
         hooks[_SERVER] = _asgi.server(app, getattr(environment, "uvicorn_config", None), listen_fd)
     return hooks
+
+
+def _listen_fd(start: workload_pb2.AppStart, environ: Mapping[str, str]) -> int:
+    """The inherited listening socket, or -1. A spawned process learns it from its environment."""
+    descriptor = int(environ.get("CALLMESH_LISTEN_FD") or start.listen_fd)
+    return descriptor if descriptor > 0 else -1
 
 
 def _arguments(name: str, hook: Hook, parameters: Mapping[str, str]) -> dict[str, str]:

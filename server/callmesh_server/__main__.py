@@ -10,10 +10,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from callmesh_wire.errors import CallmeshError
-
 from callmesh_server.config import ServerSettings
 from callmesh_server.server import Server
+from callmesh_wire.errors import CallmeshError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,24 +29,25 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         asyncio.run(_serve(Server(settings)))
-    except* CallmeshError as group:
-        for problem in group.exceptions:
-            sys.stderr.write(f"error: {problem}\n")
+    except CallmeshError as problem:
+        sys.stderr.write(f"error: {problem}\n")
         return 1
+    except asyncio.CancelledError:
+        return 0
     return 0
 
 
 async def _serve(server: Server) -> None:
-    ended = asyncio.Event()
     loop = asyncio.get_running_loop()
+    serving = asyncio.current_task()
+    assert serving is not None
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(
-            server.run(lambda: sys.stderr.write(f"serving on port {server.api_port}\n"))
-        )
-        await ended.wait()
-        serving.cancel()
+        loop.add_signal_handler(number, serving.cancel)
+
+    def started() -> None:
+        sys.stderr.write(f"serving on port {server.api_port}\n")
+
+    await server.run(started)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,11 +1,9 @@
 """Performs actions: memory first, then the store, then whoever waits for it.
 
 Records change in memory at once, in the order of the actions, and their writes
-are queued in that order. What may only be said after a commit (`SendGo`,
-`SendAck`, a run's end, the answer to a mutation) waits for it here.
-
-Several changes of one run between two `flush`es are one write; changes that
-are not durable wait up to `LAZY_SECONDS` for a durable one to replace them.
+are queued in that order; what one `flush` hands over is one transaction, but
+for new runs, which the disk may refuse one by one. Changes that are not durable
+wait up to `LAZY_SECONDS` for a durable one of the same record to replace them.
 """
 
 from __future__ import annotations
@@ -13,21 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from callmesh_wire.errors import CallmeshError, UnavailableError
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import node_pb2, scheduler_pb2
-
-from callmesh_server.changes import AppChanged, Changes, RunChanged
+from callmesh_server.changes import AppChanged, Changes
 from callmesh_server.core import actions as do
-from callmesh_server.core.attempts import has_ended
 from callmesh_server.core.runs import attempt_reported
 from callmesh_server.core.world import Key, RunKey, World, app_name, app_of, task_key
 from callmesh_server.live import Live
-from callmesh_server.orders import attempt_order, without_secrets
+from callmesh_server.orders import ack, attempt_order, go, stop, without_secrets
+from callmesh_server.run_writes import Done, RunWrites
 from callmesh_server.store.secrets import Secrets
+from callmesh_wire.errors import CallmeshError, UnavailableError
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import node_pb2, scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
@@ -36,10 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAZY_SECONDS = 0.5
-# A change that is not durable is told after this time, unless a durable one
-# was told before: a short run's caller hears of its end, not of its start.
-SOON_SECONDS = 0.003
-Done = Callable[[CallmeshError | None], None]
 
 
 class Outboxes(Protocol):
@@ -74,25 +66,6 @@ class Loop(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _RunWrites:
-    """Writes of one run that are not on disk yet."""
-
-    pending: int = 0
-    # To be sent to a node when none is pending.
-    waiting: list[tuple[str, node_pb2.ServerMessage]] = field(default_factory=list)
-    # Changes that watchers have not been told of.
-    changed: bool = False
-    end: scheduler_pb2.Run | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _NewRun:
-    inputs: scheduler_pb2.Run
-    request_id: str
-    done: Done
-
-
 class Applier:
     """The only thing that changes the ledger and hands changes to the writer."""
 
@@ -115,13 +88,11 @@ class Applier:
         self._secrets = secrets
         self._forgotten_port = forgotten_port
         self._loop: Loop
-        self._runs: dict[str, _RunWrites] = {}
-        self._new_runs: dict[str, _NewRun] = {}
-        self._staged_runs: dict[str, scheduler_pb2.Run] = {}
-        self._lazy_runs: dict[str, scheduler_pb2.Run] = {}
+        self._runs = RunWrites(
+            live, database, changes, outboxes.send, self._refused, self._run_ended
+        )
         self._staged: dict[str, list[Change]] = {}
         self._lazy: dict[str, list[Change]] = {}
-        self._soon: dict[str, None] = {}
         self._lazy_timer: asyncio.TimerHandle | None = None
 
     def attach(self, loop: Loop) -> None:
@@ -132,16 +103,16 @@ class Applier:
         """Perform actions in their order. `flush` afterwards."""
         for action in actions:
             match action:
-                case do.PutRun(run, durable):
-                    self._put_run(run, durable=durable)
+                case do.PutRun():
+                    self._put_run(action)
                 case do.SendPrepare(node, name, number):
                     self._prepare(node, name, number)
                 case do.SendGo(node, name, fence):
-                    self._after_commit(name, node, _go(name, fence))
+                    self._runs.after_commit(name, node, go(name, fence))
                 case do.SendAck(node, name, fence):
-                    self._after_commit(name, node, _ack(name, fence))
+                    self._runs.after_commit(name, node, ack(name, fence))
                 case do.SendStop(node, name, fence, reason, grace):
-                    self._outboxes.send(node, _stop(name, fence, reason, grace))
+                    self._outboxes.send(node, stop(name, fence, reason, grace))
                 case do.CloseSession(node, reason):
                     self._outboxes.close(node, reason)
                 case do.WakeAt(key, at):
@@ -165,8 +136,9 @@ class Applier:
         exists), it is forgotten again, and its attempt too: no user code ran.
         """
         self._live.begin(run, inputs, task, request_id)
-        self._new_runs[run.name] = _NewRun(inputs, request_id, done)
-        self._put_run(run, durable=True, new=True)
+        self._runs.expect(run.name, inputs, request_id, done)
+        self._loop.mark(self._ledger.apply(do.PutRun(run)))
+        self._runs.put(run, None, durable=True)
 
     def also(self, key: str, changes: list[Change]) -> None:
         """Write these changes with the next flush; a later ``also`` of the key replaces them."""
@@ -192,48 +164,25 @@ class Applier:
     def flush(self, done: Done | None = None) -> None:
         """Hand what is staged to the writer; ``done`` is told of the commit."""
         staged, self._staged = self._staged, {}
-        runs, self._staged_runs = self._staged_runs, {}
-        changes = [change for group in staged.values() for change in group]
-        updated: list[str] = []
-        for name, run in runs.items():
-            new = self._new_runs.pop(name, None)
-            if new is None:
-                changes.append(self._records.update_run(run))
-                updated.append(name)
-            else:
-                self._insert(run, new)
+        changes, runs = self._runs.flush()
+        changes += [change for group in staged.values() for change in group]
         if changes or done is not None:
-            self._writer.write(changes, _committed(updated, self._wrote, done))
+            self._writer.write(changes, _committed(runs, self._runs.wrote, done))
 
-    # Runs
+    def _put_run(self, action: do.PutRun) -> None:
+        run = action.run
+        before = self._ledger.world.runs.get(run.name)
+        if before is not None:
+            self._loop.mark(self._ledger.apply(action))
+            self._runs.put(run, before, durable=action.durable)
+            if not action.durable:
+                self._start_lazy_timer()
 
-    def _put_run(self, run: scheduler_pb2.Run, *, durable: bool, new: bool = False) -> None:
-        name = run.name
-        before = self._ledger.world.runs.get(name)
-        if before is None and not new:
-            return
-        self._loop.mark(self._ledger.apply(do.PutRun(run, durable=durable)))
-        if not durable and name not in self._staged_runs:
-            self._lazy_runs[name] = run
-            self._start_lazy_timer()
-            writes = self._runs.get(name)
-            if writes is None:
-                self._tell_soon(name)
-            else:
-                writes.changed = True
-            return
-        self._lazy_runs.pop(name, None)
-        writes = self._runs.get(name)
-        if writes is None:
-            writes = self._runs[name] = _RunWrites()
-        if name not in self._staged_runs:
-            writes.pending += 1
-        self._staged_runs[name] = run
-        writes.changed = True
-        if has_ended(run):
-            writes.end = run
-            if before is not None:
-                self._live.hide_end(before)
+    def _refused(self, run: scheduler_pb2.Run) -> None:
+        gone = scheduler_pb2.Run()
+        gone.CopyFrom(run)
+        gone.phase = scheduler_pb2.RUN_PHASE_ABORTED
+        self._loop.mark(self._ledger.apply(do.PutRun(gone)))
 
     def _prepare(self, node: str, name: str, number: int) -> None:
         run = self._ledger.world.runs.get(name)
@@ -249,72 +198,12 @@ class Applier:
         order = attempt_order(run, number, task, self._live.inputs.get(name), secrets)
         self._outboxes.send(node, node_pb2.ServerMessage(prepare=order))
 
-    def _insert(self, run: scheduler_pb2.Run, new: _NewRun) -> None:
-        def done(error: CallmeshError | None) -> None:
-            if error is None:
-                self._wrote((run.name,))
-            else:
-                self._refuse(run.name)
-            new.done(error)
-
-        change = self._records.insert_run(run, new.inputs, new.request_id)
-        self._writer.write([change], done)
-
-    def _refuse(self, name: str) -> None:
-        self._runs.pop(name, None)
-        self._lazy_runs.pop(name, None)
-        run = self._ledger.world.runs.get(name)
-        if run is None:
-            return
-        for attempt in run.attempts:
-            self._outboxes.send(attempt.node, _ack(name, attempt.fence))
-        self._live.forget(run)
-        gone = scheduler_pb2.Run()
-        gone.CopyFrom(run)
-        gone.phase = scheduler_pb2.RUN_PHASE_ABORTED
-        self._loop.mark(self._ledger.apply(do.PutRun(gone)))
-
-    def _wrote(self, names: Sequence[str]) -> None:
-        for name in names:
-            writes = self._runs.get(name)
-            if writes is None:
-                continue
-            writes.pending -= 1
-            if writes.pending:
-                continue
-            del self._runs[name]
-            # User code first: it is what everybody waits for.
-            for node, message in writes.waiting:
-                self._outboxes.send(node, message)
-            if writes.end is not None:
-                self._soon.pop(name, None)
-                self._loop.unwake(RunKey(name))
-                self._live.show_end(writes.end)
-            elif writes.changed:
-                self._changes.notify(RunChanged(name))
-
-    def _tell_soon(self, name: str) -> None:
-        """Tell watchers of a change that the run's end may overtake."""
-        if not self._soon:
-            asyncio.get_running_loop().call_later(SOON_SECONDS, self._tell_now)
-        self._soon[name] = None
-
-    def _tell_now(self) -> None:
-        names, self._soon = self._soon, {}
-        for name in names:
-            self._changes.notify(RunChanged(name))
-
-    def _after_commit(self, run: str, node: str, message: node_pb2.ServerMessage) -> None:
-        writes = self._runs.get(run)
-        if writes is None:
-            self._outboxes.send(node, message)
-        else:
-            writes.waiting.append((node, message))
-
-    # Everything else
+    def _run_ended(self, name: str) -> None:
+        self._loop.unwake(RunKey(name))
 
     def _put(self, action: do.StateAction) -> None:
         world = self._ledger.world
+        name: AppName | None = None
         match action:
             case do.PutApp(app, durable):
                 name = app_name(app)
@@ -330,15 +219,15 @@ class Applier:
                 self._write(f"instance/{instance.id}", changes, durable=durable)
             case do.RemoveInstance(identifier):
                 before = world.instances.get(identifier)
-                name = app_of(before) if before is not None else None
+                if before is not None:
+                    name = app_of(before)
                 changes = [self._records.delete_instance(identifier)]
                 self._write(f"instance/{identifier}", changes, durable=True)
             case do.PutNode(node):
-                name = None
                 changes = [self._records.put_node(node.record)]
                 self._write(f"node/{node.name}", changes, durable=False)
             case _:
-                name = None
+                pass
         self._loop.mark(self._ledger.apply(action))
         if name is not None:
             self._changes.notify(AppChanged(name))
@@ -362,8 +251,7 @@ class Applier:
             self._lazy_timer = None
         self._staged |= self._lazy
         self._lazy.clear()
-        changes = [self._records.update_run(run) for run in self._lazy_runs.values()]
-        self._lazy_runs.clear()
+        changes = self._runs.take_lazy()
         if changes:
             self._staged["lazy runs"] = changes
         self.flush()
@@ -381,17 +269,3 @@ def _committed(
             done(error)
 
     return told
-
-
-def _go(run: str, fence: object) -> node_pb2.ServerMessage:
-    return node_pb2.ServerMessage(go=node_pb2.AttemptGo(run=run, fence=fence))
-
-
-def _ack(run: str, fence: object) -> node_pb2.ServerMessage:
-    return node_pb2.ServerMessage(ack=node_pb2.AttemptAck(run=run, fence=fence))
-
-
-def _stop(run: str, fence: object, reason: str, grace: float) -> node_pb2.ServerMessage:
-    message = node_pb2.ServerMessage(stop=node_pb2.AttemptStop(run=run, fence=fence, reason=reason))
-    message.stop.grace.FromNanoseconds(int(grace * 1e9))
-    return message

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import grpc.aio
+
 from callmesh_wire.errors import FailedPreconditionError
 
 MAX_SOCKET_PATH = 107

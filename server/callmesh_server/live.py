@@ -10,11 +10,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh_server.changes import Changes, RunChanged
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.world import TaskKey, World, task_key
+from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
@@ -129,6 +128,11 @@ class Live:
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
         self.changes.notify(RunChanged(run.name))
+
+    def drop(self, run: scheduler_pb2.Run) -> None:
+        """The run was refused: it never was."""
+        self._ending.pop(run.name, None)
+        self.forget(run)
 
     def forget(self, run: scheduler_pb2.Run) -> scheduler_pb2.Run | None:
         """Drop what an unfinished run holds in memory; returns its inputs."""

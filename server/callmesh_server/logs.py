@@ -13,15 +13,14 @@ from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from callmesh_wire.errors import CallmeshError, NotFoundError
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import log_pb2, node_pb2, scheduler_pb2
-
 from callmesh_server.api.pump import Spawn
 from callmesh_server.changes import AppChanged, RunChanged
 from callmesh_server.core.attempts import ACTIVE_ATTEMPTS, has_ended
 from callmesh_server.live import Live
 from callmesh_server.sessions import Sessions
+from callmesh_wire.errors import CallmeshError, NotFoundError
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import log_pb2, node_pb2, scheduler_pb2
 
 # After its object has ended, how long a node may take to send the rest.
 REST_SECONDS = 3.0

@@ -16,13 +16,12 @@ import string
 import time
 from collections.abc import Callable, Iterable
 
-from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import common_pb2
-
 from callmesh_server.apply import Applier
 from callmesh_server.core import actions as do
 from callmesh_server.core.decide import decide
 from callmesh_server.core.world import DesiredKey, Ids, Key, QueueKey, ViewKey, World
+from callmesh_wire.backoff import Backoff
+from callmeshpb.v1 import common_pb2
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,8 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from callmesh_wire.names import AppName
-
 from callmesh_server import ports
+from callmesh_wire.names import AppName
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database

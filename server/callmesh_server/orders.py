@@ -1,13 +1,12 @@
-"""An attempt's order: what core decided, and the values that its process needs.
+"""What nodes are told of attempts: what core decided, with the values they need.
 
 Secrets are put in here, on the way out, and are kept nowhere else.
 """
 
 from __future__ import annotations
 
-from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
-
 from callmesh_server.store.secrets import SecretValues
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 
 
 def attempt_order(
@@ -60,3 +59,20 @@ def without_secrets(
             non_recoverable=True,
         ),
     )
+
+
+def go(run: str, fence: common_pb2.Fence) -> node_pb2.ServerMessage:
+    """User code may start."""
+    return node_pb2.ServerMessage(go=node_pb2.AttemptGo(run=run, fence=fence))
+
+
+def ack(run: str, fence: common_pb2.Fence) -> node_pb2.ServerMessage:
+    """The node may forget the attempt."""
+    return node_pb2.ServerMessage(ack=node_pb2.AttemptAck(run=run, fence=fence))
+
+
+def stop(run: str, fence: common_pb2.Fence, reason: str, grace: float) -> node_pb2.ServerMessage:
+    """User code shall end; ``grace`` in seconds."""
+    order = node_pb2.AttemptStop(run=run, fence=fence, reason=reason)
+    order.grace.FromNanoseconds(int(grace * 1e9))
+    return node_pb2.ServerMessage(stop=order)

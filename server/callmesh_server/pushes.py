@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import node_pb2, registry_pb2
-
 from callmesh_server.changes import Changes, ServiceChanged
 from callmesh_server.core import liveness, view
 from callmesh_server.core.world import DesiredKey, ViewKey, World
 from callmesh_server.sessions import Sessions
 from callmesh_server.store.secrets import Secrets
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import node_pb2, registry_pb2
 
 
 class Pushes:

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc.aio
-from callmesh_wire.channel import new_server
-from callmesh_wire.errors import CallmeshError, UnavailableError
-from callmeshpb.v1 import scheduler_pb2
 
 from callmesh_server import listen
 from callmesh_server.api import builtin
@@ -43,6 +40,9 @@ from callmesh_server.pushes import Pushes
 from callmesh_server.sessions import Sessions
 from callmesh_server.store.blobs import Blobs
 from callmesh_server.store.secrets import Secrets
+from callmesh_wire.channel import new_server
+from callmesh_wire.errors import CallmeshError, UnavailableError
+from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
@@ -171,7 +171,11 @@ class Parts:
                 "NodeService": [NodeApi(self.sessions)],
                 "BlobService": [BlobApi(blobs)],
                 "LogService": [LogApi(Logs(live, self.sessions, tasks.create_task))],
-                "SecretService": [SecretApi(database, self.secrets, applier, self._requests)],
+                "SecretService": [
+                    SecretApi(
+                        database, self.secrets, applier, self._requests, self.loop, ledger.world
+                    )
+                ],
             }
         )  # fmt: skip
 

@@ -17,6 +17,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from callmesh_server.api.pump import Pump, Spawn
+from callmesh_server.core import actions as do
+from callmesh_server.core import instances, liveness, runs
+from callmesh_server.core.ledger import Ledger
+from callmesh_server.core.world import World
 from callmesh_wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -24,12 +29,6 @@ from callmesh_wire.errors import (
 )
 from callmesh_wire.names import NameProblem, check_scope
 from callmeshpb.v1 import node_pb2
-
-from callmesh_server.api.pump import Pump, Spawn
-from callmesh_server.core import actions as do
-from callmesh_server.core import instances, liveness, runs
-from callmesh_server.core.ledger import Ledger
-from callmesh_server.core.world import World
 
 log = logging.getLogger(__name__)
 

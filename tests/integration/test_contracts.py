@@ -48,7 +48,7 @@ class Reflected:
         found = self.pool.FindServiceByName(service).FindMethodByName(name)
         return GetMessageClass(found.input_type), GetMessageClass(found.output_type)
 
-    def unary(self, service: str, name: str, **fields: Any) -> Any:
+    def unary(self, service: str, name: str, /, **fields: Any) -> Any:
         request, response = self._method(service, name)
         call = self.channel.unary_unary(
             f"/{service}/{name}",
@@ -57,7 +57,7 @@ class Reflected:
         )
         return call(request(**fields), timeout=10)
 
-    def stream(self, service: str, name: str, **fields: Any) -> Any:
+    def stream(self, service: str, name: str, /, **fields: Any) -> Any:
         request, response = self._method(service, name)
         call = self.channel.unary_stream(
             f"/{service}/{name}",

@@ -59,7 +59,7 @@ def test_a_broken_revision_never_replaces_a_working_one(shared_mesh: Mesh, tmp_p
     assert {text for _, text in load.answers} == {'"one"'}
     told = shared_mesh.cli("describe", "app", "fragile").stdout
     assert "cannot find the flux capacitor" in told
-    assert "exit code 3" in told
+    assert "exit code 1" in told
     shared_mesh.cli("deploy", revision(tmp_path, "fragile", "three"))
     assert httpx.get(endpoint, trust_env=False).json() == "three"
 
@@ -121,7 +121,8 @@ def test_a_cycle_is_named(shared_mesh: Mesh, tmp_path: Path) -> None:
     file.write_text(CHAIN + "\nbottom.add_dependency(top)\n")
     done = shared_mesh.cli("deploy", str(file), check=False)
     assert done.returncode == 2
-    assert "order-bottom → order-top → order-middle → order-bottom" in done.stderr
+    told = " ".join(done.stderr.split())
+    assert "order-bottom → order-top → order-middle → order-bottom" in told
 
 
 def test_a_dependent_waits_and_says_for_whom(shared_mesh: Mesh, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ class SimServer:
         self._turn_is_due = False
         self._lazy: dict[object, do.StateAction] = {}
         self._writes: dict[str, _Writes] = {}
+        self._wakes: dict[Key, float] = {}
         self._version = 0
         self._checks.server_started()
         for task in self._tasks.values():
@@ -302,10 +303,16 @@ class SimServer:
             self.clock.after(TURN, lambda: self._turn(life))
 
     def _wake(self, key: Key, at: float) -> None:
+        """Of several wakes of a key the earliest counts, as in the server's loop."""
+        known = self._wakes.get(key)
+        if known is not None and known <= at:
+            return
+        self._wakes[key] = at
         life = self._life
 
         def wake() -> None:
-            if life == self._life:
+            if life == self._life and self._wakes.get(key) == at:
+                del self._wakes[key]
                 self._mark([key])
 
         self.clock.at(at + 0.001, wake)

@@ -7,6 +7,8 @@ socket, and a log file as stdout and stderr; nothing else of the supervisor's.
 from __future__ import annotations
 
 import base64
+import contextlib
+import resource
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -66,7 +68,16 @@ def spawn(request: supervisor_pb2.StartProcess, given: Inheritance, umask: int) 
         ) from None
     # The supervisor waits for it by its pidfd: Popen must not.
     started.returncode = 0
+    if request.restart:
+        _lift_file_limit(started.pid)
     return started.pid
+
+
+def _lift_file_limit(pid: int) -> None:
+    """Let a proxy open as many connections as the machine allows, not 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def environment_of(request: supervisor_pb2.StartProcess, given: Inheritance) -> dict[str, str]:

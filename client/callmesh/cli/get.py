@@ -15,10 +15,9 @@ Rows = Sequence[Mapping[str, object]]
 _APP = {
     "name": "NAME",
     "state": "STATE",
-    "revision": "REVISION",
+    "revision": "REV",
     "ready": "READY",
     "url": "URL",
-    "age": "AGE",
 }
 _RUN = {"name": "NAME", "task": "TASK", "phase": "PHASE", "age": "AGE", "took": "TOOK"}
 _TASK = {"name": "NAME", "version": "VERSION", "signature": "SIGNATURE", "age": "AGE"}
@@ -194,7 +193,7 @@ def _show_one(
 
 
 def _app_row(found: Any) -> Mapping[str, object]:
-    from callmesh.cli import shapes, spans
+    from callmesh.cli import shapes
 
     return {
         "project": found.spec.project,
@@ -204,7 +203,6 @@ def _app_row(found: Any) -> Mapping[str, object]:
         "revision": found.revision,
         "ready": f"{shapes.ready_replicas(found)}/{shapes.wanted_replicas(found)}",
         "url": found.url,
-        "age": spans.since(found, "created_at"),
     }
 
 

@@ -39,12 +39,18 @@ class Mesh:
         self.scope = common_pb2.Scope(project=found.project, domain=found.domain)
 
     def ask(self, kind: type[Answer], method: str, request: Message) -> Answer:
-        """Call once."""
+        """Call once. A control plane that is away is waited for as long as the SDK says."""
 
         async def call() -> Message:
-            return await _transport.transport().unary(method, request, timeout=TIMEOUT)
+            async with asyncio.timeout(TIMEOUT):
+                return await _transport.transport().unary(method, request)
 
-        return cast("Answer", bridge().run(call()))
+        try:
+            return cast("Answer", bridge().run(call()))
+        except TimeoutError:
+            raise errors.DeadlineError(
+                f"the control plane did not answer `{method}` within {TIMEOUT:g} s"
+            ) from None
 
     def watch(
         self, kind: type[Answer], method: str, request: Message, progress: Progress | None = None

@@ -5,10 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-from callmesh_wire.errors import InvalidArgumentError, NotFoundError
-from callmesh_wire.names import AppName, check_app
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller
 from callmesh_server.api.idempotency import Requests
@@ -19,6 +15,9 @@ from callmesh_server.changes import AppChanged, Changes
 from callmesh_server.core import revisions
 from callmesh_server.core.actions import PutApp
 from callmesh_server.core.world import World, app_name
+from callmesh_wire.errors import InvalidArgumentError, NotFoundError
+from callmesh_wire.names import AppName, check_app
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 
 class AppApi:

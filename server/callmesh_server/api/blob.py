@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from callmesh_wire.errors import InvalidArgumentError
-from callmeshpb.v1 import blob_pb2
-
 from callmesh_server.api.caller import Caller
 from callmesh_server.api.validate import Problems, is_digest
 from callmesh_server.store.blobs import Blobs
+from callmesh_wire.errors import InvalidArgumentError
+from callmeshpb.v1 import blob_pb2
 
 MAX_DIGESTS = 10_000
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from callmesh_wire.errors import NotFoundError
-from callmesh_wire.methods import methods
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from callmesh_server.api.router import refuse
+from callmesh_wire.errors import NotFoundError
+from callmesh_wire.methods import methods
 
 _ALPHA = "grpc.reflection.v1alpha"
 _V1 = "grpc.reflection.v1"

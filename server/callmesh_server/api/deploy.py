@@ -8,10 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from callmesh_wire.errors import AlreadyExistsError, FailedPreconditionError
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh_server.api import dependencies, specs
 from callmesh_server.api.addresses import Addresses
 from callmesh_server.api.caller import Caller
@@ -25,6 +21,9 @@ from callmesh_server.live import Live
 from callmesh_server.mesh_ports import MeshPorts
 from callmesh_server.store.blobs import Blobs
 from callmesh_server.store.secrets import Secrets, secret_name
+from callmesh_wire.errors import AlreadyExistsError, FailedPreconditionError
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database

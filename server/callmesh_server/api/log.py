@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from callmesh_wire.errors import InvalidArgumentError
-from callmesh_wire.names import AppName, check_app, check_run
-from callmeshpb.v1 import log_pb2
-
 from callmesh_server.api.caller import Caller
 from callmesh_server.api.validate import Problems, scope_of
 from callmesh_server.logs import Logs
+from callmesh_wire.errors import InvalidArgumentError
+from callmesh_wire.names import AppName, check_app, check_run
+from callmeshpb.v1 import log_pb2
 
 DEFAULT_LINES = 1_000
 MAX_LINES = 100_000

@@ -7,9 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from callmesh_wire.errors import PermissionDeniedError, UnimplementedError
-from callmeshpb.v1 import node_pb2, scheduler_pb2
-
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller, CallerKind
 from callmesh_server.config import ServerSettings
@@ -17,6 +14,8 @@ from callmesh_server.core.attempts import current
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import NOTHING, World
 from callmesh_server.sessions import PROTOCOL_VERSION, Sessions
+from callmesh_wire.errors import PermissionDeniedError, UnimplementedError
+from callmeshpb.v1 import node_pb2, scheduler_pb2
 
 
 class NodesApi:

@@ -6,10 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from callmesh_wire.errors import FailedPreconditionError, NotFoundError
-from callmesh_wire.names import AppName, check_app
-from callmeshpb.v1 import common_pb2, registry_pb2
-
 from callmesh_server.api import paging
 from callmesh_server.api.addresses import Addresses
 from callmesh_server.api.caller import Caller
@@ -24,6 +20,9 @@ from callmesh_server.core.times import span
 from callmesh_server.core.view import service_of
 from callmesh_server.loop import Loop
 from callmesh_server.mesh_ports import MeshPorts
+from callmesh_wire.errors import FailedPreconditionError, NotFoundError
+from callmesh_wire.names import AppName, check_app
+from callmeshpb.v1 import common_pb2, registry_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database

@@ -14,12 +14,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from callmesh_wire import errors, status
-from callmesh_wire.channel import AUTHORIZATION
-from callmesh_wire.methods import Method, methods
 from google.protobuf.message import DecodeError, Message
 
 from callmesh_server.api.caller import USER, Caller, CallerKind
+from callmesh_wire import errors, status
+from callmesh_wire.channel import AUTHORIZATION
+from callmesh_wire.methods import Method, methods
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from callmesh_wire.errors import (
-    AlreadyExistsError,
-    CallmeshError,
-    FailedPreconditionError,
-    InvalidArgumentError,
-    NotFoundError,
-)
-from callmesh_wire.names import NameProblem, check_run
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller
 from callmesh_server.api.idempotency import Requests
@@ -32,6 +22,15 @@ from callmesh_server.core.actions import PutRun
 from callmesh_server.core.attempts import has_ended
 from callmesh_server.live import Live
 from callmesh_server.store.rows import RunFilter
+from callmesh_wire.errors import (
+    AlreadyExistsError,
+    CallmeshError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from callmesh_wire.names import NameProblem, check_run
+from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database

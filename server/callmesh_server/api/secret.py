@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from callmesh_wire.errors import NotFoundError
-from callmesh_wire.names import check_secret
-from callmeshpb.v1 import secret_pb2
-
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller
 from callmesh_server.api.idempotency import Requests
 from callmesh_server.api.validate import Problems, scope_of
 from callmesh_server.apply import Applier
 from callmesh_server.core.times import stamp
+from callmesh_server.core.world import DesiredKey, World
+from callmesh_server.loop import Loop
 from callmesh_server.store.secrets import Secrets
+from callmesh_wire.errors import NotFoundError
+from callmesh_wire.names import check_secret
+from callmeshpb.v1 import secret_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
@@ -27,12 +28,20 @@ class SecretApi:
     """The methods of SecretService."""
 
     def __init__(
-        self, database: Database, secrets: Secrets, applier: Applier, requests: Requests
+        self,
+        database: Database,
+        secrets: Secrets,
+        applier: Applier,
+        requests: Requests,
+        loop: Loop,
+        world: World,
     ) -> None:
         self._database = database
         self._secrets = secrets
         self._applier = applier
         self._requests = requests
+        self._loop = loop
+        self._world = world
 
     async def create_secret(
         self, request: secret_pb2.CreateSecretRequest, _caller: Caller
@@ -55,6 +64,8 @@ class SecretApi:
             self._secrets.put(project, domain, name, request.value)
             record = self._database.records.put_secret(project, domain, name, sealed, now)
             self._applier.also(f"secret/{project}/{domain}/{name}", [record])
+            # Nodes keep what their instances need for a restart.
+            self._loop.mark(DesiredKey(node) for node in self._world.nodes)
             secret = secret_pb2.Secret(
                 project=project,
                 domain=domain,
@@ -101,6 +112,8 @@ class SecretApi:
                 raise NotFoundError(f"there is no secret `{name[:70]}` in {project}/{domain}")
             record = self._database.records.delete_secret(project, domain, name)
             self._applier.also(f"secret/{project}/{domain}/{name}", [record])
+            # Nodes keep what their instances need for a restart.
+            self._loop.mark(DesiredKey(node) for node in self._world.nodes)
             return secret_pb2.DeleteSecretResponse()
 
         return await self._requests.once(

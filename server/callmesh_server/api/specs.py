@@ -7,6 +7,10 @@ import math
 import re
 from collections.abc import Iterable
 
+from google.protobuf import duration_pb2
+
+from callmesh_server.api.validate import MAX_TEXT, Problems
+from callmesh_server.store.secrets import secret_name
 from callmesh_wire.names import (
     NameProblem,
     check_app,
@@ -16,10 +20,6 @@ from callmesh_wire.names import (
     task_name,
 )
 from callmeshpb.v1 import common_pb2, scheduler_pb2
-from google.protobuf import duration_pb2
-
-from callmesh_server.api.validate import MAX_TEXT, Problems
-from callmesh_server.store.secrets import secret_name
 
 MAX_REPLICAS = 1_000
 MAX_WORDS = 1_000

@@ -11,15 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callmesh_wire import trace
-from callmesh_wire.errors import (
-    AlreadyExistsError,
-    CallmeshError,
-    FailedPreconditionError,
-)
-from callmesh_wire.names import check_run
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh_server.api import specs
 from callmesh_server.api.addresses import Addresses
 from callmesh_server.api.caller import Caller
@@ -35,6 +26,14 @@ from callmesh_server.apply import Applier
 from callmesh_server.core.times import stamp
 from callmesh_server.live import Live
 from callmesh_server.store.blobs import Blobs
+from callmesh_wire import trace
+from callmesh_wire.errors import (
+    AlreadyExistsError,
+    CallmeshError,
+    FailedPreconditionError,
+)
+from callmesh_wire.names import check_run
+from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
@@ -87,9 +86,11 @@ class Submissions:
         task = await self._tasks.resolve(submission.task)
         _check_inputs(submission, task)
         self._check_parent(submission.parent)
+        if submission.run_name and await self._live.run_without_inputs(submission.run_name):
+            name = await self.existing(submission)
+            self._applier.flush(done)
+            return Begun(name, existed=True)
         run = self._run(submission, task, caller)
-        if self._live.shown(run.name) is not None:
-            raise _name_taken(run.name)
         inputs = scheduler_pb2.Run()
         for name, value in submission.inputs.items():
             inputs.inputs[name].CopyFrom(value)
@@ -131,10 +132,10 @@ class Submissions:
         if submission.HasField("timeouts"):
             specs.check_timeouts(submission.timeouts, "the submission", problems)
         problems.raise_if_any()
-        for name, value in submission.inputs.items():
-            if value.WhichOneof("kind") == "ref" and not self._blobs.has(value.ref.digest):
+        for name, given in submission.inputs.items():
+            if given.WhichOneof("kind") == "ref" and not self._blobs.has(given.ref.digest):
                 raise FailedPreconditionError(
-                    f"input `{name}`: there is no blob `{value.ref.digest[:70]}`: upload it first"
+                    f"input `{name}`: there is no blob `{given.ref.digest[:70]}`: upload it first"
                 )
 
     def _check_parent(self, parent: str) -> None:

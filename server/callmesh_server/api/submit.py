@@ -7,6 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from callmesh_server.api.caller import Caller
+from callmesh_server.api.pump import Pump, Spawn
+from callmesh_server.api.submissions import Submissions
+from callmesh_server.changes import RunChanged
+from callmesh_server.core.attempts import has_ended
+from callmesh_server.live import Live
 from callmesh_wire.errors import (
     AlreadyExistsError,
     CallmeshError,
@@ -14,13 +20,6 @@ from callmesh_wire.errors import (
     InvalidArgumentError,
 )
 from callmeshpb.v1 import scheduler_pb2
-
-from callmesh_server.api.caller import Caller
-from callmesh_server.api.pump import Pump, Spawn
-from callmesh_server.api.submissions import Submissions
-from callmesh_server.changes import RunChanged
-from callmesh_server.core.attempts import has_ended
-from callmesh_server.live import Live
 
 # Runs of one stream that have not ended.
 MAX_FOLLOWED = 100_000

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from callmesh_wire.errors import InvalidArgumentError, NotFoundError
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller
 from callmesh_server.api.validate import Problems, scope_of
 from callmesh_server.core.world import TaskKey
 from callmesh_server.live import Live
+from callmesh_wire.errors import InvalidArgumentError, NotFoundError
+from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database

@@ -22,6 +22,15 @@ from callmesh_server.core.rollout import FAILURES, Rollout, failure_message
 
 
 @dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Why an instance that is missing has no place; None: none is, or it has one."""
+
+    newest: Placement | None
+    # Of an older revision that serves.
+    serving: Placement | None
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """What the record shall say."""
 
@@ -49,11 +58,9 @@ def of_leaving(app: App, crew: Crew) -> Said:
     )
 
 
-def of_active(
-    app: App, crew: Crew, gate: Gate, rollout: Rollout, unplaced: Placement | None
-) -> Said:
+def of_active(app: App, crew: Crew, gate: Gate, rollout: Rollout, unplaced: Unplaced) -> Said:
     """An app that is to run. ``app`` names the serving revision of after this decision."""
-    progress = _progress(app, crew, gate, rollout, unplaced)
+    progress = _progress(app, crew, gate, rollout, unplaced.newest)
     dependencies = Finding(
         c.DEPENDENCIES_READY,
         TRUE if gate.open else FALSE,
@@ -64,7 +71,7 @@ def of_active(
     if callable_now:
         found = _serving(app, rollout, progress, callable_now)
     else:
-        found = _not_serving(app, crew, rollout, progress)
+        found = _not_serving(app, crew, rollout, progress, unplaced.serving)
     return Said(_state(rollout, progress, callable_now), (dependencies, progress, found))
 
 
@@ -106,18 +113,19 @@ def _serving(app: App, rollout: Rollout, progress: Finding, callable_now: int) -
         message += f" of revision {app.serving_revision}; {_first_line(progress.message)}"
     elif progress.reason == c.UNSCHEDULABLE:
         message += f"; {progress.message}"
-    reason = "Serving" if callable_now >= wanted else "Degraded"
+    reason = c.SERVING if callable_now >= wanted else "Degraded"
     return Finding(c.READY, TRUE, reason, message)
 
 
-def _not_serving(app: App, crew: Crew, rollout: Rollout, progress: Finding) -> Finding:
+def _not_serving(
+    app: App, crew: Crew, rollout: Rollout, progress: Finding, unplaced: Placement | None
+) -> Finding:
     if rollout.complete and progress.reason == "Complete":
         return _none_ready(app, crew)
-    if not rollout.complete and app.serving_revision and not rollout.failure:
-        return Finding(c.READY, FALSE, progress.reason, _first_line(progress.message))
     message = _first_line(progress.message)
     if rollout.failure and app.serving_revision:
-        message += f", and revision {app.serving_revision} is not ready"
+        message += f", and revision {app.serving_revision} "
+        message += "is not ready" if unplaced is None else f"fits no node: {unplaced.why}"
     return Finding(c.READY, FALSE, progress.reason, message)
 
 

@@ -27,6 +27,7 @@ UNKNOWN = common_pb2.CONDITION_STATUS_UNKNOWN
 UNSCHEDULABLE = "Unschedulable"
 STARTING = "Starting"
 START_FAILED = "StartFailed"
+SERVING = "Serving"
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,8 @@ def _keep_up(world: World, app: App, crew: Crew, now: float, ids: Ids) -> list[A
     serving = _adjust(
         world, app, app.serving_spec, app.serving_revision, crew.serving, rollout.serving, now, ids
     )
-    said = appstate.of_active(after, crew, gate, rollout, newest.unplaced)
+    unplaced = appstate.Unplaced(newest.unplaced, serving.unplaced)
+    said = appstate.of_active(after, crew, gate, rollout, unplaced)
     actions = [
         *_say(app, after, said, now),
         *newest.actions,

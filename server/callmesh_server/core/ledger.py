@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from callmesh_wire.names import AppName
+from callmeshpb.v1 import scheduler_pb2
 from callmeshpb.v1.registry_pb2 import Service
 from callmeshpb.v1.scheduler_pb2 import App, Instance, Run, Task
 
@@ -80,7 +81,7 @@ class Ledger:
         self._held: dict[str, _Held] = {}
         self._held_by_instance: dict[str, _Held] = {}
         self._queued_as: dict[str, Demand] = {}
-        self._unschedulable: set[AppName] = set()
+        self._wanting: set[AppName] = set()
         self._arrivals = 0
         self.world = World(
             apps=self._apps,
@@ -247,11 +248,11 @@ class Ledger:
     def _capacity_keys(self, freed: _Held) -> list[Key]:
         keys: list[Key] = [QUEUE] if self._waiting else []
         if freed.memory or freed.cpu:
-            keys += self._unschedulable_keys()
+            keys += self._wanting_keys()
         return keys
 
-    def _unschedulable_keys(self) -> list[Key]:
-        return [AppKey(each) for each in sorted(self._unschedulable)]
+    def _wanting_keys(self) -> list[Key]:
+        return [AppKey(each) for each in sorted(self._wanting)]
 
     # Apps and instances
 
@@ -264,8 +265,7 @@ class Ledger:
         for each in app.spec.depends_on:
             target = AppName(name.project, name.domain, each)
             self._dependents.setdefault(target, set()).add(name)
-        unschedulable = conditions.holds(app, conditions.PROGRESSING, conditions.UNSCHEDULABLE)
-        (self._unschedulable.add if unschedulable else self._unschedulable.discard)(name)
+        (self._wanting.add if _may_lack_instances(app) else self._wanting.discard)(name)
         same_specs = before is not None and (
             (before.revision, before.spec, before.serving_spec)
             == (app.revision, app.spec, app.serving_spec)
@@ -283,7 +283,7 @@ class Ledger:
         if app is None:
             return []
         self._forget_dependencies(name, app)
-        self._unschedulable.discard(name)
+        self._wanting.discard(name)
         return [*self._dependent_keys(name), VIEW]
 
     def _forget_dependencies(self, name: AppName, app: App) -> None:
@@ -336,7 +336,7 @@ class Ledger:
             VIEW,
             DesiredKey(instance.node),
             *self._capacity_keys(held),
-            *self._unschedulable_keys(),
+            *self._wanting_keys(),
         ]
 
     # Nodes
@@ -354,8 +354,20 @@ class Ledger:
             app_of(self._instances[each])
             for each in self._instances_on_node.get(node.name, NOTHING)
         }
-        keys += [AppKey(each) for each in sorted(here | self._unschedulable)]
+        keys += [AppKey(each) for each in sorted(here | self._wanting)]
         return [*keys, QUEUE] if self._waiting else keys
+
+
+def _may_lack_instances(app: App) -> bool:
+    """Whether a place that becomes free may be one that the app waits for."""
+    if app.state == scheduler_pb2.APP_STATE_INACTIVE:
+        return False
+    ready = conditions.find(app, conditions.READY)
+    return (
+        app.state != scheduler_pb2.APP_STATE_READY
+        or ready is None
+        or ready.reason != conditions.SERVING
+    )
 
 
 def _discard(index: dict[_K, set[_V]], key: _K, value: _V) -> None:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from callmesh_wire.errors import FailedPreconditionError
-from callmeshpb.v1 import registry_pb2, scheduler_pb2
 from google.protobuf.message import Message
 
 from callmesh_server.store import schema
@@ -30,6 +28,8 @@ from callmesh_server.store.rows import (
     SecretRow,
 )
 from callmesh_server.store.writer import Writer
+from callmesh_wire.errors import FailedPreconditionError
+from callmeshpb.v1 import registry_pb2, scheduler_pb2
 
 Answer = TypeVar("Answer", bound=Message)
 Result = TypeVar("Result")

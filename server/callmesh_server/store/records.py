@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import sqlalchemy as sa
-from callmeshpb.v1 import registry_pb2, scheduler_pb2
 from google.protobuf.message import Message
 from sqlalchemy.dialects import postgresql, sqlite
 
 from callmesh_server.store import schema
 from callmesh_server.store.writer import Change, Statement
+from callmeshpb.v1 import registry_pb2, scheduler_pb2
 
 ENDED_PHASES = frozenset(
     {

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+
 from callmesh_wire.errors import AlreadyExistsError, CallmeshError, UnavailableError
 
 Done = Callable[[CallmeshError | None], None]

@@ -80,7 +80,7 @@ class Mesh:
 
     async def close(self) -> None:
         """Close the channel."""
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def home(self) -> Home:
         """All apps, the tasks of the scopes in use, and the newest runs."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from callmesh import settings
 from callmesh._places import Place
 from callmesh_wire import errors, status

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from callmesh_wire.frames import BlockingFrames
 from callmeshpb.v1 import (
     common_pb2,

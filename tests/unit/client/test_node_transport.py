@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from callmesh import _node
 from callmesh_wire import errors, frames
 from callmeshpb.v1 import scheduler_pb2, workload_pb2

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from callmeshpb.v1 import workload_pb2
 
 ASGI = """
@@ -130,7 +131,6 @@ class App:
             self.port = listener.getsockname()[1]
             if inherit:
                 listener.listen(128)
-                start.app.listen_fd = listener.fileno()
             environment = {
                 "PATH": os.environ["PATH"],
                 "PORT": str(self.port),
@@ -138,6 +138,8 @@ class App:
                 "CALLMESH_START": base64.b64encode(start.SerializeToString()).decode(),
                 "CALLMESH_PARAMETERS": json.dumps({"greeting": "hi"}),
             }
+            if inherit:
+                environment["CALLMESH_LISTEN_FD"] = str(listener.fileno())
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "callmesh.serve"],

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 
 import pytest
+
 from callmesh import _sync
 
 flag: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
@@ -130,7 +131,7 @@ def test_an_interrupted_wait_cancels_the_body() -> None:
     ended = threading.Event()
 
     async def body() -> None:
-        threading.Timer(0.05, signal.raise_signal, (signal.SIGINT,)).start()
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             await asyncio.sleep(60)
         finally:

@@ -11,13 +11,14 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from google.protobuf.message import Message
+
 from callmesh_server.config import ServerSettings
 from callmesh_server.server import Server
 from callmesh_wire.channel import open_channel
 from callmesh_wire.methods import methods
 from callmesh_wire.status import from_rpc
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
-from google.protobuf.message import Message
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 OK = scheduler_pb2.ATTEMPT_PHASE_SUCCEEDED

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from callmesh_server.store.blobs import Blobs
 from callmesh_wire.errors import DataLossError, InvalidArgumentError, NotFoundError
 from callmeshpb.v1 import blob_pb2

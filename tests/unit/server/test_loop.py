@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+
 from callmesh_server import loop as loop_module
 from callmesh_server.core import actions as do
 from callmesh_server.core.world import AppKey, DesiredKey, Key, QueueKey, RunKey, ViewKey, World

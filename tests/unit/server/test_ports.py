@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from callmesh_server.ports import COUNT, FIRST, LAST, Tombstone, assign
 from callmesh_wire.errors import ExhaustedError
 from callmesh_wire.names import AppName
-from hypothesis import given
-from hypothesis import strategies as st
 
 WEB = AppName("default", "development", "web")
 API = AppName("default", "development", "api")

@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+
 from callmesh_wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -13,7 +15,6 @@ from callmesh_wire.errors import (
 )
 from callmeshpb.v1 import common_pb2, registry_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from google.protobuf.duration_pb2 import Duration
 
 R = "RegistryService"
 

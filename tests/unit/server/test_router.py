@@ -12,6 +12,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
 from callmesh_server.api.caller import Caller, CallerKind
 from callmesh_server.api.router import Router
 from callmesh_server.listen import bind_unix, holder, read_token
@@ -29,8 +32,6 @@ from callmesh_wire.errors import (
 from callmesh_wire.methods import methods
 from callmeshpb.v1 import node_pb2, registry_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 
 GET_SERVER = "SchedulerService/GetServer"
 INFO = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"

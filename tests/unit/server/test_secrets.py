@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from callmesh_server.store.database import open_database
 from callmesh_server.store.secrets import Secrets
 from callmesh_wire.errors import (

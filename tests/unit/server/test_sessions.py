@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from callmesh_wire.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from callmeshpb.v1 import log_pb2, node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb

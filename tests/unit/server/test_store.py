@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+
 from callmesh_server.store import schema
 from callmesh_server.store.database import Database, migrate, open_database
 from callmesh_server.store.rows import RunFilter

@@ -1,7 +1,10 @@
+"""Which Host and Origin headers the pages answer to."""
+
 import pytest
-from callmesh_server.web.hosts import app_of, host_name, is_ours, origin_is_ours
 from hypothesis import given
 from hypothesis import strategies as st
+
+from callmesh_server.web.hosts import app_of, host_name, is_ours, origin_is_ours
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+"""Records as the pages show them."""
+
 import json
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from callmesh_server.web import show
 from callmeshpb.v1 import common_pb2, scheduler_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def test_enums_are_words() -> None:
@@ -88,7 +91,7 @@ def test_children_are_grouped_oldest_first() -> None:
 
 
 def test_files_of_a_bundle_are_named_as_the_user_knows_them() -> None:
-    text = f'  File "/home/ada/agent/bundles/{"0a" * 32}/pkg/tasks.py", line 3, in work\n'
+    text = f'  File "/mesh/agent/bundles/{"0a" * 32}/pkg/tasks.py", line 3, in work\n'
     assert show.traceback(text) == '  File "pkg/tasks.py", line 3, in work\n'
     assert show.traceback('File "/usr/lib/x.py"') == 'File "/usr/lib/x.py"'
 

@@ -9,12 +9,13 @@ import grpc
 import grpc.aio
 import httpx
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from callmesh_server.web.mesh import Mesh
 from callmesh_server.web.site import build
 from callmesh_wire import channel, status
 from callmesh_wire.errors import NotFoundError
 from callmeshpb.v1 import log_pb2, log_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 NOW = int(time.time())
 

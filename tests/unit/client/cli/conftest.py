@@ -12,12 +12,13 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from callmesh.cli import spans
 from callmesh_wire import channel, errors, status
 from callmesh_wire.methods import Method, methods
 from callmeshpb.v1 import blob_pb2, common_pb2, scheduler_pb2
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "cli"
 NOW = 1_800_000_000.0

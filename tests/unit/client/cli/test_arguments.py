@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from callmesh.cli import arguments
 from callmesh.cli.output import Stop
 from callmesh.interface import interface_of

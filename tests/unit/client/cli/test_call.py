@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+
 from callmesh.cli import main as program
 from callmeshpb.v1 import scheduler_pb2
 

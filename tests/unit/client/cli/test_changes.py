@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from callmesh.cli import main as program
 from callmeshpb.v1 import log_pb2, scheduler_pb2, secret_pb2
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from callmesh.cli import main as program
 from callmesh.environment import _registry
 from callmesh_wire import errors

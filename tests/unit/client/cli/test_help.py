@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from callmesh.cli import main as program
 
 LINES = ["", *program.COMMANDS, "get apps", "get runs", "create secret", "delete app"]

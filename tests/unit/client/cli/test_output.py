@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import pytest
+
 from callmesh.cli import main as program
 from callmesh.cli import output, progress, spans
 from callmeshpb.v1 import scheduler_pb2

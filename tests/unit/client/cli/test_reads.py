@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from callmesh.cli import main as program
 from callmeshpb.v1 import scheduler_pb2
 

@@ -463,6 +463,25 @@ def test_a_fixed_port_on_a_lost_node_stays_held_until_the_node_comes_back(core):
     assert core.only("web").revision == 2
 
 
+def test_the_old_revision_gets_a_place_again_after_the_new_one_failed(core):
+    core.deploy(app_spec())
+    core.ready("web")
+    core.deploy(app_spec(args=["broken"]))
+    core.report(core.instances("web")[1].id, pb.INSTANCE_STATE_BACKOFF, consecutive_failures=3)
+    core.all_gone("web")
+    core.leave()
+    core.advance(LEASE + 1)
+    assert core.said("web")[1] == (
+        "revision 2 failed to start 3 times in a row: it never became ready, "
+        "and revision 1 fits no node: node `n1` was lost: its lease is over"
+    )
+    core.join("n2")
+    assert [(each.node, each.revision) for each in core.instances("web")] == [
+        ("n1", 1),
+        ("n2", 1),
+    ]
+
+
 def test_deleting_an_app_does_not_wait_for_a_lost_node(core):
     core.deploy(app_spec())
     core.ready("web")

@@ -1,0 +1,92 @@
+"""The folders, the lock and the ports of `callmesh up`."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from callmesh_up import layout, ports, record
+from callmesh_up.options import DownOptions, UpOptions, parse
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> layout.Layout:
+    (tmp_path / "run").mkdir()
+    return layout.find(tmp_path / "state", {"XDG_RUNTIME_DIR": str(tmp_path / "run")})
+
+
+def test_sockets_get_a_short_path_of_their_own(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    one = layout.find(long, {})
+    two = layout.find(long / "y", {})
+    assert one.runtime != two.runtime
+    assert len(str(one.runtime)) < 60
+
+
+def test_folders_are_private(found: layout.Layout) -> None:
+    layout.prepare(found)
+    for folder in (found.state, found.runtime, found.server, found.agent):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    bad = layout.find(tmp_path / "file" / "state", {})
+    with pytest.raises(layout.LayoutProblem, match="--state-dir"):
+        layout.prepare(bad)
+
+
+def test_a_second_mesh_on_the_folder_is_refused_and_named(found: layout.Layout) -> None:
+    layout.prepare(found)
+    held = record.acquire(found)
+    record.write(found, record.Record(4711, "0.1.0", 1, 2, "r", 0.0))
+    assert record.is_running(found)
+    with pytest.raises(record.AlreadyRunning, match=r"process 4711.*callmesh down"):
+        record.acquire(found)
+    os.close(held)
+    assert not record.is_running(found)
+    os.close(record.acquire(found))
+
+
+def test_a_damaged_record_is_none(found: layout.Layout) -> None:
+    layout.prepare(found)
+    found.record.write_text("{")
+    assert record.read(found) is None
+
+
+def test_the_token_is_made_once_and_private(found: layout.Layout) -> None:
+    layout.prepare(found)
+    token = record.token(found.token)
+    assert record.token(found.token) == token
+    assert found.token.stat().st_mode & 0o777 == 0o600
+    assert len(token) > 30
+
+
+def test_a_taken_port_names_its_holder() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ports.PortProblem, match=f"{port}.*taken by pid 7.*--port"):
+            ports.choose(port, None, "the API", "--port", lambda _: "pid 7")
+        other = ports.choose(0, port, "the API", "--port", lambda _: None)
+        assert other not in (0, port)
+
+
+def test_a_free_port_of_before_is_kept() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert ports.choose(0, port, "the API", "--port", lambda _: None) == port
+
+
+def test_options_are_parsed_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    up = parse(["up", "--state-dir=/s", "--port=0", "--detach"])
+    assert isinstance(up, UpOptions)
+    assert (up.port, up.ingress_port, up.detach, up.state_dir) == (0, 7480, True, Path("/s"))
+    down = parse(["down", "--purge"])
+    assert isinstance(down, DownOptions)
+    with pytest.raises(SystemExit):
+        parse(["up", "--port=99999"])
+    assert "0 to 65535" in capsys.readouterr().err

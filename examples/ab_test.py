@@ -9,10 +9,11 @@ A visitor meets the same variant every time. `/tally` says how many met which.
 import zlib
 from collections import Counter
 
-import callmesh as flyte
 import httpx
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 image = flyte.Image.from_debian_base().with_pip_packages("fastapi", "uvicorn", "httpx")
 small = flyte.Resources(cpu=1, memory="256Mi")

@@ -6,10 +6,11 @@ The desk starts once the phrase book, which it depends on, is ready.
     callmesh call front-desk '/welcome/Ada?language=fr'
 """
 
-import callmesh as flyte
 import httpx
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI, HTTPException
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 HELLOS = {"en": "Welcome", "fr": "Bienvenue", "eo": "Bonvenon"}
 

@@ -6,10 +6,11 @@ Each starts once the one that it depends on is ready.
     callmesh call ticket-office '/tickets?start=Basel&end=Bern'
 """
 
-import callmesh as flyte
 import httpx
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI, HTTPException
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 KILOMETRES = {("Basel", "Bern"): 95, ("Bern", "Thun"): 31}
 client = httpx.AsyncClient()

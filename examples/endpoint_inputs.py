@@ -9,10 +9,11 @@
 
 import os
 
-import callmesh as flyte
 import httpx
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI, HTTPException
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 SHELF = {"teapot": 4, "cup": 31}
 CENTS = {"teapot": 2950, "cup": 700}

@@ -12,9 +12,10 @@ import json
 import os
 from pathlib import Path
 
-import callmesh as flyte
 import uvicorn
 from fastapi import FastAPI
+
+import callmesh as flyte
 
 STATE = os.getenv("XDG_STATE_HOME") or Path.home() / ".local" / "state"
 BOOK = Path(STATE) / "guest-book.json"

@@ -9,9 +9,10 @@ live in its memory) and passes its WebSocket.
 
 import math
 
+from fastapi import FastAPI
+
 import callmesh as flyte
 from callmesh.app.extras import FastAPIAppEnvironment
-from fastapi import FastAPI
 
 image = flyte.Image.from_debian_base().with_pip_packages("fastapi", "uvicorn", "httpx")
 tides = FastAPI(title="Tides")

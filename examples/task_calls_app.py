@@ -6,10 +6,11 @@ The app is deployed with the tasks that depend on it, and is ready before they r
     callmesh run examples/task_calls_app.py invoice_total --amounts '{"USD": 20, "CHF": 5}'
 """
 
-import callmesh as flyte
 import httpx
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI, HTTPException
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 EUROS = {"EUR": 1.0, "USD": 0.9, "CHF": 1.04, "JPY": 0.006}
 

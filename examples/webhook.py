@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fastapi import FastAPI
+from pydantic import BaseModel
+
 import callmesh as flyte
 import callmesh.remote as remote
 from callmesh.app.extras import FastAPIAppEnvironment
-from fastapi import FastAPI
-from pydantic import BaseModel
 
 PLACE = {"project": "default", "domain": "development"}
 TASK = "reports.most_used_words"

@@ -8,10 +8,11 @@ Open http://baker.localhost:7480/ in a browser, or listen from a terminal:
 
 import asyncio
 
-import callmesh as flyte
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import HTMLResponse
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 image = flyte.Image.from_debian_base().with_pip_packages("fastapi", "uvicorn", "websockets")
 small = flyte.Resources(cpu=1, memory="256Mi")

@@ -12,8 +12,6 @@ import logging
 import secrets
 from collections.abc import Callable
 
-from callmeshpb.v1 import node_pb2, supervisor_pb2
-
 from callmesh_agent import logs, retention, spool
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
@@ -31,6 +29,7 @@ from callmesh_agent.socket import Around, WorkloadSocket
 from callmesh_agent.starts import Starts, base_hash
 from callmesh_agent.supervision import Supervision
 from callmesh_agent.workspace import Workspace
+from callmeshpb.v1 import node_pb2, supervisor_pb2
 
 TAIL_LINES = 20
 log = logging.getLogger("callmesh.agent")

@@ -12,11 +12,10 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from callmesh_agent.link import Link, WorkloadIdentity
 from callmesh_wire import errors
 from callmesh_wire.methods import methods
 from callmeshpb.v1 import scheduler_pb2, workload_pb2
-
-from callmesh_agent.link import Link, WorkloadIdentity
 
 ALLOWED = frozenset(
     {
@@ -111,11 +110,11 @@ async def forward(
     try:
         await _forward(link, call, requests, caller, send, writable)
     except errors.CallmeshError as problem:
-        send(_failed(call.id, problem))
+        send(failed(call.id, problem))
     except Exception:  # the boundary of a workload's call: it must hear of a defect of ours
         log.exception("call %s of a workload", call.method)
         why = f"`{call.method}` failed inside the mesh: see the agent's log"
-        send(_failed(call.id, errors.InternalError(why)))
+        send(failed(call.id, errors.InternalError(why)))
     finally:
         requests.release()
 
@@ -150,7 +149,8 @@ async def _forward(
         raise errors.UnavailableError(f"`{call.method}` was not answered: try again")
 
 
-def _failed(call_id: int, problem: errors.CallmeshError) -> workload_pb2.WorkloadCallReply:
+def failed(call_id: int, problem: errors.CallmeshError) -> workload_pb2.WorkloadCallReply:
+    """The last reply of a call that failed."""
     return workload_pb2.WorkloadCallReply(id=call_id, end=True, status=errors.to_status(problem))
 
 

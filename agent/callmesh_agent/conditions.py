@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from callmeshpb.v1 import common_pb2
-
 from callmesh_agent import ports
 from callmesh_agent.xds.rejections import Rejection
+from callmeshpb.v1 import common_pb2
 
 Report = Callable[[Sequence[common_pb2.Condition]], None]
 

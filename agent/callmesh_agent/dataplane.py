@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 
-from callmeshpb.v1 import node_pb2, registry_pb2
 from google.protobuf.message import DecodeError
 
 from callmesh_agent.config import AgentSettings
@@ -29,6 +28,7 @@ from callmesh_agent.xds.snapshot import (
     Snapshot,
     compile_snapshot,
 )
+from callmeshpb.v1 import node_pb2, registry_pb2
 
 ACK_LIMIT = 5.0
 log = logging.getLogger("callmesh.agent")

@@ -14,9 +14,6 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import ParamSpec
 
-from callmesh_wire.errors import CallmeshError, UnavailableError
-from callmeshpb.v1 import scheduler_pb2, supervisor_pb2, workload_pb2
-
 from callmesh_agent import environment, ports, probe, spool
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events, instances, step, workers, zygotes
@@ -29,6 +26,8 @@ from callmesh_agent.socket import WorkloadSocket
 from callmesh_agent.starts import Starts
 from callmesh_agent.supervision import Supervision
 from callmesh_agent.workspace import Workspace
+from callmesh_wire.errors import CallmeshError, UnavailableError
+from callmeshpb.v1 import scheduler_pb2, supervisor_pb2, workload_pb2
 
 # How often connections of an instance that is being emptied are counted.
 DRAIN_LOOK = 0.1

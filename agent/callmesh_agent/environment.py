@@ -14,12 +14,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import node_pb2, scheduler_pb2
-
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.state import Recipe
 from callmesh_agent.xds.ads import client_bootstrap
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import node_pb2, scheduler_pb2
 
 _NOT_INHERITED = re.compile(r"CALLMESH_|GRPC_XDS_|PORT\Z|PYTHONDONTWRITEBYTECODE\Z")
 _LOOPBACK = "localhost,127.0.0.1,::1"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncinotify import Inotify, Mask
+
 from callmeshpb.v1 import node_pb2
 
 MAX_LINE = 64 * 1024

@@ -13,13 +13,12 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh_agent import ports
 from callmesh_agent.core import events
 from callmesh_agent.core.state import Instance
 from callmesh_agent.ports import Listener
+from callmesh_wire.backoff import Backoff
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 FIRST_TRIES = Backoff(base=0.005, factor=1.5, cap=0.025)
 # What has taken so long already may wait a little.

@@ -9,10 +9,6 @@ import logging
 import signal
 from collections.abc import Sequence
 
-from callmesh_wire.backoff import Backoff
-from callmesh_wire.errors import CallmeshError
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent import envoy
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
@@ -21,6 +17,9 @@ from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.diskfile import write_whole
 from callmesh_agent.supervision import Supervision
 from callmesh_agent.xds.rejections import Rejection
+from callmesh_wire.backoff import Backoff
+from callmesh_wire.errors import CallmeshError
+from callmeshpb.v1 import supervisor_pb2
 
 PROCESS_ID = "envoy"
 # Envoy says nothing when it begins to serve: it is asked, at first often.

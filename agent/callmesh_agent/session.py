@@ -8,14 +8,13 @@ import random
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from callmesh_wire.backoff import Backoff
-from callmesh_wire.errors import CallmeshError, FailedPreconditionError, UnavailableError
-from callmeshpb.v1 import common_pb2, node_pb2
-
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
 from callmesh_agent.link import Link
 from callmesh_agent.outbox import Outbox
+from callmesh_wire.backoff import Backoff
+from callmesh_wire.errors import CallmeshError, FailedPreconditionError, UnavailableError
+from callmeshpb.v1 import common_pb2, node_pb2
 
 PROTOCOL_VERSION = 1
 RECONNECT = Backoff(base=0.05, factor=2.0, cap=5.0)

@@ -16,14 +16,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
-from callmesh_wire.frames import MAX_FRAME, FrameProblem, encode
-from callmeshpb.v1 import supervisor_pb2, workload_pb2
 from google.protobuf.message import DecodeError
 
-from callmesh_agent.calls import Caller, Requests, forward
-from callmesh_agent.core import events
+from callmesh_agent.calls import Caller, Requests, failed, forward
+from callmesh_agent.core import events, zygotes
 from callmesh_agent.identities import Identities
 from callmesh_agent.link import Link, WorkloadIdentity
+from callmesh_wire.errors import FailedPreconditionError
+from callmesh_wire.frames import MAX_FRAME, FrameProblem, encode
+from callmeshpb.v1 import supervisor_pb2, workload_pb2
 
 MAX_CONNECTIONS = 2048
 # Calls at once on one connection.
@@ -32,6 +33,10 @@ MAX_CALLS = 256
 INTRODUCTION = 2.0
 WRITE_HIGH = 1 << 20
 _CREDENTIALS = struct.Struct("3i")
+_AT_IMPORT = FailedPreconditionError(
+    "the module calls the mesh while it is imported: put that under "
+    '`if __name__ == "__main__":` or into a function'
+)
 log = logging.getLogger("callmesh.agent")
 
 
@@ -217,7 +222,7 @@ class Connection(asyncio.Protocol):
     def _hello(self, process: supervisor_pb2.Process, hello: workload_pb2.WorkloadHello) -> None:
         kind, _, its_id = process.process_id.partition("/")
         claimed = hello.worker_id or hello.instance_id
-        if kind not in ("app", "worker") or (claimed and claimed != its_id):
+        if kind not in ("app", "worker", "zygote") or (claimed and claimed != its_id):
             self._refuse(f"says that it is `{claimed}` and is `{process.process_id}`")
             return
         self._said_hello = True
@@ -235,6 +240,9 @@ class Connection(asyncio.Protocol):
         group = self._owner.group
         if group is None or len(self._calls) >= MAX_CALLS or call.id in self._calls:
             raise FrameProblem("too many calls at once on one connection")
+        if self._process is not None and self._process.process_id.startswith(zygotes.PREFIX):
+            self.send(workload_pb2.WorkloadReply(reply=failed(call.id, _AT_IMPORT)))
+            return
         requests = Requests(self._hold, self._resume)
         if not call.streaming:
             requests.put(call.payload)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from callmeshpb.v1 import node_pb2
 from google.protobuf.message import DecodeError
+
+from callmeshpb.v1 import node_pb2
 
 SUFFIX = ".report"
 log = logging.getLogger("callmesh.agent")

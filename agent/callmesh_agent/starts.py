@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from importlib import util
 from pathlib import Path
 
-from callmesh_wire.errors import FailedPreconditionError
-from callmeshpb.v1 import node_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
-
 from callmesh_agent import environment, ports
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import instances, workers, zygotes
 from callmesh_agent.core.state import BASE, Instance, Pool
 from callmesh_agent.probe import labels_of
 from callmesh_agent.workspace import Workspace
+from callmesh_wire.errors import FailedPreconditionError
+from callmeshpb.v1 import node_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
 
 
 class Starts:

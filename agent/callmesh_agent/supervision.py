@@ -12,15 +12,14 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from callmesh_wire.backoff import Backoff
-from callmesh_wire.errors import CallmeshError, UnavailableError
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
 from callmesh_agent.identities import Identities
 from callmesh_agent.supervisor.client import SupervisorClient
 from callmesh_agent.supervisor.launch import ensure_running
+from callmesh_wire.backoff import Backoff
+from callmesh_wire.errors import CallmeshError, UnavailableError
+from callmeshpb.v1 import supervisor_pb2
 
 RETRY = Backoff(base=0.02, factor=2.0, cap=2.0)
 log = logging.getLogger("callmesh.agent")

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callmesh._code import CodeProblem
 
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._wake.set)
 
 
-def server(app: object, config: uvicorn.Config | None, listen_fd: int) -> Serve:
+def server(app: Any, config: uvicorn.Config | None, listen_fd: int) -> Serve:
     """The server function of an ASGI app.
 
     ``config`` is the user's own: it is honoured but for where to listen, TLS,

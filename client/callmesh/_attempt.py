@@ -13,13 +13,13 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from callmesh import _code, _runtime, values
 from callmesh._failure import failure_of
 from callmesh._process import Terminated
 from callmesh.errors import RuntimeDataValidationError
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from callmeshpb.v1 import common_pb2
-
 from callmesh._failure import shorten
+from callmeshpb.v1 import common_pb2
 
 
 class CodeProblem(Exception):

@@ -14,11 +14,12 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from google.protobuf.message import Message
+
 from callmesh_wire import errors, frames
 from callmesh_wire.backoff import Backoff
 from callmesh_wire.methods import Method, methods
 from callmeshpb.v1 import workload_pb2
-from google.protobuf.message import Message
 
 PATIENCE = 5.0
 MAX_IDLE = 16

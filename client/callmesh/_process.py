@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 
 from callmeshpb.v1 import workload_pb2
@@ -34,3 +37,16 @@ def line_buffered() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not what the user's module put there
             stream.reconfigure(line_buffering=True)
+
+
+def leave_threads_behind(code: int) -> None:
+    """End the process now where threads of the user's would keep it; else return.
+
+    An executor's thread cannot be interrupted, and Python waits for it at exit.
+    """
+    me = threading.current_thread()
+    if any(each is not me and not each.daemon for each in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)

@@ -21,11 +21,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from callmeshpb.v1 import node_pb2, scheduler_pb2, workload_pb2
-
 from callmesh._attempt import Attempt, AttemptRunner
-from callmesh._process import TERMINATED, Terminated, line_buffered, start_from
+from callmesh._process import (
+    TERMINATED,
+    Terminated,
+    leave_threads_behind,
+    line_buffered,
+    start_from,
+)
 from callmesh._worker_link import Line, WorkerLink
+from callmeshpb.v1 import node_pb2, scheduler_pb2, workload_pb2
 
 SPOOL_AFTER = 10.0
 LEAVE_AFTER = 60.0
@@ -41,11 +46,14 @@ def main(start: workload_pb2.WorkloadStart) -> int:
     line_buffered()
     worker = Worker(start, os.environ["CALLMESH_WORKLOAD_SOCKET"], _spool())
     try:
-        return worker.run()
+        code = worker.run()
     except Terminated:
-        return TERMINATED
-    finally:
-        worker.close()
+        code = TERMINATED
+    worker.deliver()
+    if code == TERMINATED:
+        leave_threads_behind(code)
+    worker.close()
+    return code
 
 
 class Worker:
@@ -83,11 +91,14 @@ class Worker:
                 self._handle(reply)
         return 0
 
-    def close(self) -> None:
-        """Leave nothing undelivered behind; end the event loop."""
+    def deliver(self) -> None:
+        """Leave nothing behind that only this process knows."""
         line = self._link.current(0)
         if line is None or line is not self._told:
             self._spool_reports()
+
+    def close(self) -> None:
+        """End the event loop."""
         self._runner.close()
 
     def _receive(self, line: Line) -> workload_pb2.WorkloadReply | None:

@@ -105,8 +105,6 @@ def _lacking(requirement: str) -> tuple[str, str] | None:
     try:
         parsed = Requirement(requirement)
     except InvalidRequirement as problem:
-        if requirement.startswith("-"):
-            return None  # an option for pip, such as --index-url
         raise InvalidPackageError(f"`{requirement}` is not a requirement: {problem}") from None
     if parsed.name.lower() in OURS or (parsed.marker and not parsed.marker.evaluate()):
         return None
@@ -130,7 +128,8 @@ def _read(path: Path, owner: str) -> str:
 
 def _lines(text: str) -> list[str]:
     lines = (line.split(" #")[0].strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    # Lines such as `--index-url …` say where to install from: nothing is installed here.
+    return [line for line in lines if line and not line.startswith(("#", "-"))]
 
 
 def _script_header(text: str, script: Path) -> list[str]:

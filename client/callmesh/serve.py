@@ -20,7 +20,13 @@ from types import FrameType
 
 from callmesh import _code
 from callmesh._failure import user_traceback
-from callmesh._process import TERMINATED, Terminated, line_buffered, start_from
+from callmesh._process import (
+    TERMINATED,
+    Terminated,
+    leave_threads_behind,
+    line_buffered,
+    start_from,
+)
 from callmeshpb.v1 import workload_pb2
 
 Hook = Callable[..., object]
@@ -83,9 +89,10 @@ class Instance:
                 self._call(_SHUTDOWN, hooks, parameters)
             except BaseException as error:  # noqa: BLE001 - nor does a hook have to be polite
                 exit_code = _raised(_SHUTDOWN, error)
-        self._runner.close()
         if self._terminating:
-            return exit_code or TERMINATED
+            exit_code = exit_code or TERMINATED
+            leave_threads_behind(exit_code)
+        self._runner.close()
         if exit_code == 0:
             sys.stderr.write(
                 "callmesh: the server function returned; it must run until it is told to end\n"

@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-import callmesh as flyte
 from calls import CALLS, FILES, Call, Mesh
 from screen import Screen, cut, seconds, table
 from stage import DemoProblem, Stage, only_demo
 from terminal import alone_in_front
+
+import callmesh as flyte
 
 WIDTHS = (19, 20, 28, 6)
 OPEN = (

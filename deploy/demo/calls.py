@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import callmesh as flyte
-import callmesh.remote as remote
 import httpx
 import websockets
+
+import callmesh as flyte
+import callmesh.remote as remote
 
 TEXT = {"text": "to be or not to be that is the question"}
 PAGES = ["the quick brown fox", "jumped over", "a lazy dog"]

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
@@ -71,16 +72,24 @@ def up_ready(home: Path) -> Figure:
 def idle(mesh: Mesh) -> list[Figure]:
     """Memory and CPU of everything that is ours, without an app."""
     processes = mesh.processes()
-    names = [(p.memory_full_info().pss / 1e6, " ".join(p.cmdline()[-2:])[:40]) for p in processes]
+    sizes = {f"{label(p)} ({p.pid})": p.memory_full_info().pss / 1e6 for p in processes}
     before = sum(sum(p.cpu_times()[:2]) for p in processes)
     time.sleep(10)
     after = sum(sum(p.cpu_times()[:2]) for p in processes)
-    parts = ", ".join(f"{Path(name.split()[0]).name} {size:.0f}" for size, name in names)
+    parts = ", ".join(f"{name.rsplit(' ', 1)[0]} {size:.0f}" for name, size in sizes.items())
     return [
-        Figure("idle memory, PSS of all our processes", sum(n for n, _ in names), "MB", 250,
+        Figure("idle memory, PSS of all our processes", sum(sizes.values()), "MB", 250,
                note=parts),
         Figure("idle CPU", (after - before) / 10 * 100, "% of a core", 1.0),
     ]  # fmt: skip
+
+
+def label(process: psutil.Process) -> str:
+    """A process's role in a word or two."""
+    words = [word for word in process.cmdline() if word and not word.startswith("-")]
+    if len(words) > 1 and words[0].endswith("python"):
+        return words[1]
+    return Path(words[0]).name
 
 
 def answers(url: str) -> Callable[[], bool]:

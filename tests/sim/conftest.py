@@ -15,5 +15,7 @@ def pytest_addoption(parser):
 
 def pytest_generate_tests(metafunc):
     if "seed" in metafunc.fixturenames:
-        first = metafunc.config.getoption("--first-seed")
-        metafunc.parametrize("seed", range(first, first + metafunc.config.getoption("--seeds")))
+        # Not registered where pytest was not pointed at this folder itself.
+        first = metafunc.config.getoption("--first-seed", 0)
+        count = metafunc.config.getoption("--seeds", DEFAULT_SEEDS)
+        metafunc.parametrize("seed", range(first, first + count))

@@ -9,18 +9,19 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from callmesh_agent.core import events, step
-from callmesh_agent.core import instructions as do
-from callmesh_agent.core.state import State
-from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import node_pb2, supervisor_pb2
-from callmeshpb.v1 import scheduler_pb2 as pb
 from google.protobuf.message import Message
 from sim_clock import Clock, Timer
 from sim_line import End, Line
 from sim_machine import Machine, Start, idle
 from sim_server import LEASE, SimServer
 from sim_workloads import AppProcess, UserCode, Worker
+
+from callmesh_agent.core import events, step
+from callmesh_agent.core import instructions as do
+from callmesh_agent.core.state import State
+from callmesh_wire.backoff import Backoff
+from callmeshpb.v1 import node_pb2, supervisor_pb2
+from callmeshpb.v1 import scheduler_pb2 as pb
 
 RECONNECT = Backoff(base=0.05, cap=5.0)
 PROBE = 0.05

@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sim_checks import Checks
+from sim_clock import Clock
+
 from callmesh_server.core import actions as do
 from callmesh_server.core.world import app_name
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import scheduler_pb2 as pb
-from sim_checks import Checks
-from sim_clock import Clock
 
 
 @dataclass(slots=True)

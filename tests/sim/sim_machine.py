@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from callmeshpb.v1 import supervisor_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from sim_checks import Checks
 from sim_clock import Clock
+
+from callmeshpb.v1 import supervisor_pb2
 
 IMPORT = (0.02, 0.4)
 

@@ -12,10 +12,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from callmesh_server.core.attempts import has_ended
-from callmesh_server.core.revisions import wanted_replicas
-from callmesh_server.core.world import app_name
-from callmeshpb.v1 import scheduler_pb2 as pb
 from google.protobuf.message import Message
 from google.protobuf.text_format import MessageToString
 from sim_agent import SimAgent
@@ -26,6 +22,11 @@ from sim_server import SimServer
 from sim_story import ACCIDENTS_END, Step, nodes_of, story
 from sim_users import Users, tasks
 from sim_workloads import Worker
+
+from callmesh_server.core.attempts import has_ended
+from callmesh_server.core.revisions import wanted_replicas
+from callmesh_server.core.world import app_name
+from callmeshpb.v1 import scheduler_pb2 as pb
 
 REST = ACCIDENTS_END + 20.0
 LIMIT = 600.0

@@ -10,6 +10,12 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from google.protobuf.message import Message
+from sim_checks import Broken, Checks
+from sim_clock import Clock
+from sim_disk import Disk
+from sim_line import End
+
 from callmesh_server.core import actions as do
 from callmesh_server.core import attempts, instances, liveness, revisions, runs, view
 from callmesh_server.core.decide import decide
@@ -19,11 +25,6 @@ from callmesh_wire.errors import CallmeshError
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from google.protobuf.message import Message
-from sim_checks import Broken, Checks
-from sim_clock import Clock
-from sim_disk import Disk
-from sim_line import End
 
 LEASE = 10.0
 LAZY = 0.5

@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from sim_checks import Checks
+from sim_clock import Clock
+from sim_server import SimServer
+from sim_story import Step
+
 from callmesh_server.core import revisions
 from callmesh_server.core.times import stamp
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from sim_checks import Checks
-from sim_clock import Clock
-from sim_server import SimServer
-from sim_story import Step
 
 PROJECT, DOMAIN = "default", "development"
 ASK_AGAIN = 1.0

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from sim_machine import Machine, Process
+
 from callmesh_agent.core import events
 from callmeshpb.v1 import node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from sim_machine import Machine, Process
 
 SPOOL_AFTER = 10.0
 LEAVE_AFTER = 60.0

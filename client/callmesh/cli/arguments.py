@@ -8,11 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh.cli import output
 from callmesh.interface import mismatch
 from callmesh.values import load_json
+from callmeshpb.v1 import scheduler_pb2
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Raises|Yields|Examples?|Notes?):\s*$")

@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-from callmesh_wire import errors, names
 
 from callmesh.cli import output
 from callmesh.cli.options import Where, where
+from callmesh_wire import errors, names
 
 _CHUNK = 64 * 1024
 

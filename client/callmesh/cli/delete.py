@@ -22,9 +22,8 @@ def app(name: str, where: Where, *, no_wait: bool) -> None:
 
     Its port on the nodes is not given to another app soon.
     """
-    from callmesh_wire import errors
-
     from callmesh.cli import mesh
+    from callmesh_wire import errors
 
     connected = mesh.connect(where)
     connected.delete_app(name)

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from callmesh_wire import errors
-
 from callmesh import _notices
 from callmesh._deploying import Options
 from callmesh._sync import bridge
@@ -21,6 +19,7 @@ from callmesh.deploy import (
     wait_for_apps,
 )
 from callmesh.errors import DeploymentError
+from callmesh_wire import errors
 
 if TYPE_CHECKING:
     from callmesh.environment import Environment

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh.cli import mesh, output, shapes, stories
 from callmesh.cli.progress import Progress
+from callmeshpb.v1 import scheduler_pb2
 
 
 def until_ended(connected: mesh.Mesh, name: str, progress: Progress) -> scheduler_pb2.Run:

@@ -27,9 +27,8 @@ def logs_command(target: str, where: Where, *, follow: bool, lines: int, instanc
     Where several instances or attempts wrote, each line begins with whose it is.
     `app/NAME` and `run/NAME` tell an app from a run of the same name.
     """
-    from callmeshpb.v1 import log_pb2
-
     from callmesh.cli import mesh
+    from callmeshpb.v1 import log_pb2
 
     connected = mesh.connect(where)
     kind, name = mesh.which(connected, target)

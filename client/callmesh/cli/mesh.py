@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from callmesh_wire import errors, names
-from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2, secret_pb2
 from google.protobuf.message import Message
 
 from callmesh import _transport, settings
 from callmesh._sync import bridge, iterate
 from callmesh.cli import output
+from callmesh_wire import errors, names
+from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2, secret_pb2
 
 if TYPE_CHECKING:
     from callmesh.cli.options import Where

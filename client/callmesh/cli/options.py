@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
-from callmesh_wire import names
 
 from callmesh.cli import output
+from callmesh_wire import names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from callmesh_wire import errors
-
 from callmesh.cli import output
+from callmesh_wire import errors
 
 _HINTS: dict[type[errors.CallmeshError], str] = {
     errors.UnavailableError: "start a mesh with `callmesh up`, or name one with --endpoint",

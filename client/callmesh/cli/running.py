@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh import _deploying, values
 from callmesh._sync import bridge
 from callmesh._transport import new_request_id
@@ -14,6 +12,7 @@ from callmesh.cli import arguments, deploying, following, load, mesh, output, pr
 from callmesh.cli.run import DEPLOYED, RunOptions, split
 from callmesh.interface import encode_call, interface_of
 from callmesh.remote.app import App
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh.task import Task

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import click
-from callmesh_wire import names
 
 from callmesh.cli import output
+from callmesh_wire import names
 
 
 def read_value(value: str | None, file: Path | None) -> bytes:

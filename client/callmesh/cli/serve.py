@@ -55,9 +55,8 @@ def serve_command(
 
 
 def _follow(connected: object, name: str) -> None:
-    from callmeshpb.v1 import log_pb2
-
     from callmesh.cli import mesh, progress
+    from callmeshpb.v1 import log_pb2
 
     assert isinstance(connected, mesh.Mesh)
     with progress.goes_on(f"app `{name}` goes on; `callmesh delete app {name}` ends it"):

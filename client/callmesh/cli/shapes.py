@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from callmeshpb.v1 import common_pb2, scheduler_pb2, secret_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from callmesh.values import load_json
+from callmeshpb.v1 import common_pb2, scheduler_pb2, secret_pb2
 
 Shape = dict[str, Any]
 

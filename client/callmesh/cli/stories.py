@@ -6,10 +6,9 @@ import json
 import shlex
 from collections.abc import Iterable, Sequence
 
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh.cli import output, shapes, spans
 from callmesh.values import load_json
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 _INDENT = "  "
 _AUTH = "`requires_auth` is kept, and not enforced by the mesh yet"

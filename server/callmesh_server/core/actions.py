@@ -20,10 +20,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from callmesh_server.core.world import AppKey, Key, NodeState
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, scheduler_pb2
-
-from callmesh_server.core.world import AppKey, Key, NodeState
 
 __all__ = [
     "Action",

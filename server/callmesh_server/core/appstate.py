@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callmeshpb.v1 import scheduler_pb2 as pb
-from callmeshpb.v1.scheduler_pb2 import App, AppState
-
 from callmesh_server.core import conditions as c
 from callmesh_server.core.conditions import FALSE, TRUE, Finding
 from callmesh_server.core.crew import Crew, Instances, ready
@@ -19,6 +16,8 @@ from callmesh_server.core.gates import Gate
 from callmesh_server.core.placement import Placement
 from callmesh_server.core.revisions import hard_coded_port, wanted_replicas
 from callmesh_server.core.rollout import FAILURES, Rollout, failure_message
+from callmeshpb.v1 import scheduler_pb2 as pb
+from callmeshpb.v1.scheduler_pb2 import App, AppState
 
 
 @dataclass(frozen=True, slots=True)

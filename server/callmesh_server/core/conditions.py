@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from callmesh_server.core.times import stamp
 from callmeshpb.v1 import common_pb2
 from callmeshpb.v1.common_pb2 import Condition
 from callmeshpb.v1.scheduler_pb2 import App
-
-from callmesh_server.core.times import stamp
 
 READY = "Ready"
 PROGRESSING = "Progressing"

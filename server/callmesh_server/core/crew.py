@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from callmesh_server.core.world import World, app_name
 from callmeshpb.v1 import scheduler_pb2 as pb
 from callmeshpb.v1.scheduler_pb2 import App, Instance
-
-from callmesh_server.core.world import World, app_name
 
 Instances = Sequence[Instance]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from callmesh_server.core.world import Demand
 from callmesh_wire.names import AppName
 from callmeshpb.v1.scheduler_pb2 import Task
-
-from callmesh_server.core.world import Demand
 
 
 def demand_of(task: Task) -> Demand:

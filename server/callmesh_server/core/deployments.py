@@ -10,10 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import scheduler_pb2 as pb
-from callmeshpb.v1.scheduler_pb2 import App, AppSpec, Instance
-
 from callmesh_server.core import appstate, conditions
 from callmesh_server.core.actions import (
     Action,
@@ -31,6 +27,9 @@ from callmesh_server.core.revisions import hard_coded_port, marked_ready, spec_o
 from callmesh_server.core.rollout import rollout_of
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import AppKey, Ids, World, app_name, fence_of
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import scheduler_pb2 as pb
+from callmeshpb.v1.scheduler_pb2 import App, AppSpec, Instance
 
 
 def reconcile(world: World, name: AppName, now: float, ids: Ids) -> list[Action]:

@@ -6,15 +6,14 @@ record the ending. A final phase is never left.
 
 from __future__ import annotations
 
-from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-from callmeshpb.v1.common_pb2 import Failure
-from callmeshpb.v1.scheduler_pb2 import Attempt, AttemptPhase, RetryPolicy, Run, RunPhase
-
 from callmesh_server.core import attempts
 from callmesh_server.core.actions import Action, MarkDirty, PutRun, SendStop, WakeAt
 from callmesh_server.core.times import span, stamp
 from callmesh_server.core.world import NOTHING, RunKey, World, task_key
+from callmesh_wire.backoff import Backoff
+from callmeshpb.v1 import common_pb2, scheduler_pb2
+from callmeshpb.v1.common_pb2 import Failure
+from callmeshpb.v1.scheduler_pb2 import Attempt, AttemptPhase, RetryPolicy, Run, RunPhase
 
 USER = common_pb2.FAILURE_KIND_USER
 SYSTEM = common_pb2.FAILURE_KIND_SYSTEM

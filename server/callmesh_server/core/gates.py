@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from callmesh_server.core import conditions
+from callmesh_server.core.world import World
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import scheduler_pb2 as pb
 from callmeshpb.v1.scheduler_pb2 import App
-
-from callmesh_server.core import conditions
-from callmesh_server.core.world import World
 
 
 @dataclass(frozen=True, slots=True)

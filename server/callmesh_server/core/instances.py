@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from callmeshpb.v1 import scheduler_pb2 as pb
-from callmeshpb.v1.node_pb2 import InstanceReport
-from callmeshpb.v1.scheduler_pb2 import Instance, InstanceIntent, InstanceStatus
-
 from callmesh_server.core.actions import Action, NoteReported, PutInstance, RemoveInstance
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import World, fence_of
+from callmeshpb.v1 import scheduler_pb2 as pb
+from callmeshpb.v1.node_pb2 import InstanceReport
+from callmeshpb.v1.scheduler_pb2 import Instance, InstanceIntent, InstanceStatus
 
 # A process in one of these may have calls in flight.
 CALLABLE = frozenset(

@@ -12,11 +12,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import scheduler_pb2
-from callmeshpb.v1.registry_pb2 import Service
-from callmeshpb.v1.scheduler_pb2 import App, Instance, Run, Task
-
 from callmesh_server.core import actions as do
 from callmesh_server.core import attempts, conditions
 from callmesh_server.core.demands import demand_of
@@ -40,6 +35,10 @@ from callmesh_server.core.world import (
     app_of,
     task_key,
 )
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import scheduler_pb2
+from callmeshpb.v1.registry_pb2 import Service
+from callmeshpb.v1.scheduler_pb2 import App, Instance, Run, Task
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")

@@ -9,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from callmeshpb.v1.common_pb2 import Condition
-from callmeshpb.v1.node_pb2 import NodeHello
-from callmeshpb.v1.scheduler_pb2 import Node
-
 from callmesh_server.core import attempts, endings
 from callmesh_server.core.actions import (
     Action,
@@ -31,6 +27,9 @@ from callmesh_server.core.world import (
     World,
     fence_of,
 )
+from callmeshpb.v1.common_pb2 import Condition
+from callmeshpb.v1.node_pb2 import NodeHello
+from callmeshpb.v1.scheduler_pb2 import Node
 
 
 def remembered(record: Node, now: float, lease: float) -> NodeState:

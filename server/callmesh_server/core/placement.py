@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1.scheduler_pb2 import AppSpec
-
 from callmesh_server.core.revisions import hard_coded_port, spec_of
 from callmesh_server.core.world import NO_USAGE, NOTHING, Demand, NodeState, World, app_of
+from callmesh_wire.names import AppName
+from callmeshpb.v1.scheduler_pb2 import AppSpec
 
 NO_NODE = "no node has joined: start one with `callmesh up`"
 

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh_server.core import conditions, placement
 from callmesh_server.core.placement import Placement
 from callmesh_server.core.world import Demand, World
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import scheduler_pb2
 
 
 @dataclass(frozen=True, slots=True)

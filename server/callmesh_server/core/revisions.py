@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from callmesh_server.core import conditions
+from callmesh_server.core.times import stamp
 from callmesh_wire.errors import ConflictError, FailedPreconditionError, NotFoundError
 from callmeshpb.v1 import scheduler_pb2
 from callmeshpb.v1.scheduler_pb2 import App, AppRevision, AppSpec, UpdateAppRequest
-
-from callmesh_server.core import conditions
-from callmesh_server.core.times import stamp
 
 HISTORY = 10
 # Not part of a revision's identity: changing them restarts nothing.

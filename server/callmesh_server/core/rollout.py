@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callmeshpb.v1.scheduler_pb2 import App, Instance
-
 from callmesh_server.core import conditions
 from callmesh_server.core.crew import Crew, Instances, ready
 from callmesh_server.core.gates import Gate
 from callmesh_server.core.instances import STARTED
 from callmesh_server.core.revisions import hard_coded_port, wanted_replicas
 from callmesh_server.core.times import seconds, span
+from callmeshpb.v1.scheduler_pb2 import App, Instance
 
 FAILURES = 3
 STARTUP_LIMIT = 60.0

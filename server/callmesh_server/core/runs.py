@@ -6,11 +6,6 @@
 
 from __future__ import annotations
 
-from callmeshpb.v1 import scheduler_pb2 as pb
-from callmeshpb.v1.common_pb2 import Failure, Fence
-from callmeshpb.v1.node_pb2 import AttemptReport
-from callmeshpb.v1.scheduler_pb2 import Attempt, Run, TaskTimeouts
-
 from callmesh_server.core import attempts, queue
 from callmesh_server.core.actions import (
     Action,
@@ -44,6 +39,10 @@ from callmesh_server.core.world import (
     fence_of,
     task_key,
 )
+from callmeshpb.v1 import scheduler_pb2 as pb
+from callmeshpb.v1.common_pb2 import Failure, Fence
+from callmeshpb.v1.node_pb2 import AttemptReport
+from callmeshpb.v1.scheduler_pb2 import Attempt, Run, TaskTimeouts
 
 __all__ = [
     "abort",

@@ -5,16 +5,15 @@ No Envoy types here: a node's agent compiles the view for its own Envoy.
 
 from __future__ import annotations
 
+from callmesh_server.core.instances import CALLABLE
+from callmesh_server.core.revisions import spec_of
+from callmesh_server.core.world import NOTHING, World, app_of
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import registry_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
 from callmeshpb.v1.node_pb2 import DesiredInstance, DesiredSet, MeshView, ServiceView
 from callmeshpb.v1.registry_pb2 import Endpoint, Service
 from callmeshpb.v1.scheduler_pb2 import App, AppSpec, Instance
-
-from callmesh_server.core.instances import CALLABLE
-from callmesh_server.core.revisions import spec_of
-from callmesh_server.core.world import NOTHING, World, app_of
 
 _READY = registry_pb2.ENDPOINT_HEALTH_READY
 _DRAINING = registry_pb2.ENDPOINT_HEALTH_DRAINING

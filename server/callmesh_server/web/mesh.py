@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+
+from callmesh_server.web import show
 from callmesh_wire import channel, status
 from callmesh_wire.errors import CallmeshError, DeadlineError, NotFoundError
 from callmesh_wire.names import AppName
@@ -18,8 +20,6 @@ from callmeshpb.v1 import (
     scheduler_pb2,
     scheduler_pb2_grpc,
 )
-
-from callmesh_server.web import show
 
 APPS = 200
 RUNS = 30

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import common_pb2, scheduler_pb2
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import common_pb2, scheduler_pb2
+
 VALUE_LIMIT = 4_000
 """Characters of one value that a page shows."""
-_IN_BUNDLE = re.compile(r'File "[^"\n]*/bundles/[0-9a-f]{64}/')
 
 FINAL = frozenset(
     {
@@ -118,11 +117,6 @@ def value_text(value: common_pb2.Value, limit: int = VALUE_LIMIT) -> str:
         what = {"json": "a JSON value", "pickle": "a Python object"}.get(value.ref.media, "a file")
         return f"{what} ({size(value.ref.size)}, blob {value.ref.digest[:12]}…)"
     return "nothing"
-
-
-def traceback(text: str) -> str:
-    """A traceback with file names as the user knows them: relative to the bundle's root."""
-    return _IN_BUNDLE.sub('File "', text)
 
 
 def size(amount: int) -> str:

@@ -6,15 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from callmesh_wire.errors import (
-    CallmeshError,
-    DeadlineError,
-    InvalidArgumentError,
-    NotFoundError,
-    UnavailableError,
-)
-from callmesh_wire.names import AppName, NameProblem
-from callmeshpb.v1 import common_pb2, scheduler_pb2
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,6 +15,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from callmesh_server.web import hosts, show
 from callmesh_server.web.mesh import Mesh
+from callmesh_wire.errors import (
+    CallmeshError,
+    DeadlineError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
+from callmesh_wire.names import AppName, NameProblem
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "style.css").read_text()
@@ -180,7 +180,6 @@ def _templates() -> Environment:
         "signature": show.signature,
         "size": show.size,
         "tone": show.tone,
-        "traceback": show.traceback,
         "iso": lambda time_: time_.ToJsonString() if show.epoch(time_) else "",
         "phase": lambda run: show.word(scheduler_pb2.RunPhase, run.phase),
         "attempt_phase": lambda each: show.word(scheduler_pb2.AttemptPhase, each.phase),

@@ -171,8 +171,20 @@ async def test_nobody_is_who_they_say(node, hello):
     assert node.events == []
 
 
-async def test_a_zygote_has_no_business_here(node):
-    node.am("zygote/base")
+async def test_a_module_that_calls_while_it_is_imported_is_told_so(node):
+    node.am("zygote/z1")
+    async with node.connected({"calls_only": True}) as line:
+        await line.receive()
+        line.send(call={"id": 1, "method": "SchedulerService/Submit", "streaming": True})
+        line.send(data={"id": 1, "payload": b""})
+        status = (await line.reply()).status
+    assert status.code == 9
+    assert "`if __name__ == \"__main__\":`" in status.message
+    assert node.link.callers == []
+
+
+async def test_envoy_has_no_business_here(node):
+    node.am("envoy")
     async with node.connected({"calls_only": True}) as line:
         assert await line.receive() is None
 

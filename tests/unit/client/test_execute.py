@@ -95,6 +95,17 @@ async def slow_async(path: str) -> str:
     finally:
         open(path + ".finally", "w").close()
 
+def _in_thread():
+    time.sleep(30)
+
+@env.task
+async def slow_thread(path: str) -> str:
+    try:
+        open(path, "w").close()
+        await asyncio.to_thread(_in_thread)
+    finally:
+        open(path + ".finally", "w").close()
+
 @env.task
 def until(path: str) -> str:
     while not os.path.exists(path):
@@ -301,7 +312,7 @@ def test_user_code_knows_its_run(agent: FakeAgent) -> None:
     assert value(agent.run("who")) == "run-1 1"
 
 
-@pytest.mark.parametrize("function", ["slow", "slow_async"])
+@pytest.mark.parametrize("function", ["slow", "slow_async", "slow_thread"])
 def test_term_runs_finally_blocks(
     agent: FakeAgent, process: subprocess.Popen[bytes], tmp_path: Path, function: str
 ) -> None:

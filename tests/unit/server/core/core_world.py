@@ -9,6 +9,8 @@ import heapq
 import itertools
 from collections.abc import Iterable
 
+from google.protobuf.duration_pb2 import Duration
+
 from callmesh_server.core import actions as do
 from callmesh_server.core import instances, liveness, revisions, runs
 from callmesh_server.core.decide import decide
@@ -18,7 +20,6 @@ from callmesh_server.core.world import Key, World
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from google.protobuf.duration_pb2 import Duration
 
 SENDS = (do.SendPrepare, do.SendGo, do.SendStop, do.SendAck, do.CloseSession)
 STATE = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from core_world import LEASE, MIB, Core, CountingIds, app_spec, hello, seconds
+
 from callmesh_server.core import actions as do
 from callmesh_server.core import deployments, instances, liveness, revisions, view
 from callmesh_server.core.ledger import Ledger
@@ -11,7 +13,6 @@ from callmesh_wire.errors import ConflictError, FailedPreconditionError, NotFoun
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from core_world import LEASE, MIB, Core, CountingIds, app_spec, hello, seconds
 
 RUN, DRAIN, STOP = (
     pb.INSTANCE_INTENT_RUN,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from core_world import MIB, app_spec, task
+from hypothesis import given
+from hypothesis import strategies as st
+
 from callmesh_server.core import actions as do
 from callmesh_server.core import attempts
 from callmesh_server.core.ledger import Ledger
@@ -9,9 +13,6 @@ from callmesh_server.core.times import stamp
 from callmesh_server.core.world import NO_USAGE, AppKey, QueueKey, RunKey, Usage, World
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import scheduler_pb2 as pb
-from core_world import MIB, app_spec, task
-from hypothesis import given
-from hypothesis import strategies as st
 
 RUNS = st.builds(
     lambda name, parent, phase, node, attempt, later: (name, parent, phase, node, attempt, later),

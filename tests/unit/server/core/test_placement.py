@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from core_world import MIB, Core, app_spec, task
+
 from callmesh_server.core import actions as do
 from callmesh_server.core.placement import (
     NO_NODE,
@@ -15,7 +17,6 @@ from callmesh_server.core.placement import (
 from callmesh_server.core.world import Demand
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import scheduler_pb2 as pb
-from core_world import MIB, Core, app_spec, task
 
 WEB = AppName("default", "development", "web")
 

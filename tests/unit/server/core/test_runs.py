@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from core_world import LEASE, MIB, Core, app_spec, fingerprint, seconds, task
+from hypothesis import given
+from hypothesis import strategies as st
+
 from callmesh_server.core import actions as do
 from callmesh_server.core import attempts, liveness, runs
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import NO_USAGE, RunKey
 from callmeshpb.v1 import common_pb2, node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from core_world import LEASE, MIB, Core, app_spec, fingerprint, seconds, task
-from hypothesis import given
-from hypothesis import strategies as st
 
 A, R = pb.AttemptPhase, pb.RunPhase
 ERROR = common_pb2.Failure(type="ValueError", message="no", kind=common_pb2.FAILURE_KIND_USER)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from agent_node import Node, eventually, free_port
+
 from callmesh_agent.agent import Agent
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from agent_node import Node, eventually
+
 from callmesh_agent.agent import Agent
 from callmeshpb.v1 import node_pb2, scheduler_pb2
 

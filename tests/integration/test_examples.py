@@ -159,11 +159,7 @@ def test_dashboard_is_served_at_its_host_name(examples: Mesh) -> None:
 def test_shutdown_hook_runs_when_the_app_ends(examples: Mesh) -> None:
     endpoint = examples.json("get", "app", "guest-book")["endpoint"]
     before = httpx.post(f"{endpoint}/sign", params={"name": "Ada"}).json()
-    examples.cli("deploy", "examples/server_hooks.py")
     assert "Ada" in before
-    assert (
-        f"closed the book at {len(before)} guests" not in examples.cli("logs", "guest-book").stdout
-    )
     pid = examples.json("get", "app", "guest-book")["instances"][0]["pid"]
     _terminate(pid)
     _until(

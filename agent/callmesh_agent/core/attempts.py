@@ -10,8 +10,6 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
-from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
-
 from callmesh_agent.core import pools, workers
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
@@ -25,6 +23,7 @@ from callmesh_agent.core.instructions import (
 )
 from callmesh_agent.core.reports import describe_exit, timestamp
 from callmesh_agent.core.state import Attempt, AttemptKey, Pool, Stage, Worker
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
 
 _ENDED = {
     scheduler_pb2.ATTEMPT_PHASE_SUCCEEDED,

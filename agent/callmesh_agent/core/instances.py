@@ -13,9 +13,6 @@ import hashlib
 import signal
 from dataclasses import replace
 
-from callmesh_wire.names import AppName
-from callmeshpb.v1 import node_pb2, scheduler_pb2
-
 from callmesh_agent.core import bundles, zygotes
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
@@ -25,6 +22,8 @@ from callmesh_agent.core.instructions import (
     StartInstance,
 )
 from callmesh_agent.core.state import Instance, Phase
+from callmesh_wire.names import AppName
+from callmeshpb.v1 import node_pb2, scheduler_pb2
 
 PREFIX = "app/"
 

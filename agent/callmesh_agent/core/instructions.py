@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from callmeshpb.v1 import node_pb2
-
 from callmesh_agent.core.events import Key
+from callmeshpb.v1 import node_pb2
 
 
 @dataclass(frozen=True, slots=True)

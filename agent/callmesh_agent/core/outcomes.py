@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent.core import events, instances
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
@@ -18,6 +15,8 @@ from callmesh_agent.core.instructions import (
 )
 from callmesh_agent.core.reports import describe_exit
 from callmesh_agent.core.state import Instance, Phase
+from callmesh_wire.backoff import Backoff
+from callmeshpb.v1 import supervisor_pb2
 
 CRASH_BACKOFF = Backoff(base=0.5, factor=2.0, cap=60.0)
 _ALIVE = {Phase.PROBING, Phase.READY, Phase.UNHEALTHY, Phase.LEAVING, Phase.EMPTYING}

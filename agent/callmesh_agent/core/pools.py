@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
-
 from callmesh_agent.core import bundles, workers, zygotes
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import RemovePoolFiles, SendGo, SendPrepare, StartWorker
@@ -25,6 +23,7 @@ from callmesh_agent.core.state import (
     Worker,
     ZygotePhase,
 )
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
 
 MAX_FAILURES = 3
 

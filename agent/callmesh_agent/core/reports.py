@@ -6,11 +6,11 @@ import math
 import signal
 from collections.abc import Mapping
 
-from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.core.state import Instance, Phase
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 
 _STATES: dict[Phase, scheduler_pb2.InstanceState] = {
     Phase.PENDING: scheduler_pb2.INSTANCE_STATE_PENDING,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent.core import (
     attempts,
     events,
@@ -27,6 +25,7 @@ from callmesh_agent.core.instructions import (
     WakeAt,
 )
 from callmesh_agent.core.state import BundleState, State, ZygotePhase
+from callmeshpb.v1 import supervisor_pb2
 
 SETTLE = ("settle", "")
 

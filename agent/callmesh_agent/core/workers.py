@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import SignalProcess
 from callmesh_agent.core.state import Worker
+from callmeshpb.v1 import supervisor_pb2
 
 PREFIX = "worker/"
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import ForgetProcess, SignalProcess, StartZygote
 from callmesh_agent.core.state import BASE, Zygote, ZygotePhase
+from callmeshpb.v1 import supervisor_pb2
 
 PREFIX = "zygote/"
 MAX_FAILURES = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import pytest
+
 from callmesh_agent.core import events, step
 from callmesh_agent.core import instructions as do
 from callmesh_agent.core.state import State

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+
 from callmesh_agent.core import events
 from callmesh_agent.core import instructions as do
 from callmesh_agent.core.state import Stage, ZygotePhase

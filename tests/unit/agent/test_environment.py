@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from callmesh_agent import environment
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.state import Recipe

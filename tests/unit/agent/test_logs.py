@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from callmesh_agent import logs
 from callmesh_agent.logs import Logs
 from callmeshpb.v1 import node_pb2

@@ -7,6 +7,7 @@ import os
 import socket
 
 import pytest
+
 from callmesh_agent import retention, spool
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from callmesh_agent import ports
 from callmesh_agent.ports import Listener
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 
 import pytest
+
 from callmesh_agent import ports, probe
 from callmesh_agent.core import events
 from callmesh_agent.core.state import Instance, Phase

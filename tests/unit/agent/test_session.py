@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
+
 from callmesh_agent import session as module
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+
 from callmesh_agent import sockdiag
 from callmesh_agent.sockdiag import ESTABLISHED, LISTEN, Socket, tcp_sockets
 

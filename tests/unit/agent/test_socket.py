@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from callmesh_agent.core import events
 from callmesh_agent.identities import Identities
 from callmesh_agent.socket import Around, WorkloadSocket

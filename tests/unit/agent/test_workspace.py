@@ -8,6 +8,7 @@ import io
 import tarfile
 
 import pytest
+
 from callmesh_agent.workspace import KEEP_SECONDS, Workspace
 from callmesh_wire.errors import CallmeshError, DataLossError, FailedPreconditionError
 from callmeshpb.v1 import common_pb2

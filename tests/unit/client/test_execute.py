@@ -359,9 +359,12 @@ def test_a_result_is_said_again_until_acknowledged(agent: FakeAgent) -> None:
     agent.receive()  # said once more: the worker cannot know that the hello had it
     agent.ack(order)
     assert value(agent.run("add", x=2)) == 3
+    # That it answers shows that it has read what was acknowledged before.
+    last = agent.prepare("add", x=3)
+    agent.go(last)
     agent.die()
     agent.listen()
-    assert not agent.accept().HasField("attempt")
+    assert agent.accept().attempt.run == last.run
 
 
 @pytest.mark.slow

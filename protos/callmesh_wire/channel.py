@@ -45,6 +45,6 @@ def credentials(token: str) -> tuple[tuple[str, str], ...]:
     return ((AUTHORIZATION, f"Bearer {token}"),) if token else ()
 
 
-def new_server(interceptors: list[grpc.aio.ServerInterceptor] | None = None) -> grpc.aio.Server:
+def new_server() -> grpc.aio.Server:
     """A server without ports."""
-    return grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors or [])
+    return grpc.aio.server(options=SERVER_OPTIONS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
@@ -35,7 +38,8 @@ def from_rpc(problem: grpc.RpcError) -> errors.CallmeshError:
     code = problem.code()
     kind = errors.BY_CODE.get(code.value[0], errors.CallmeshError)
     info = error_details_pb2.ErrorInfo()
-    for key, value in problem.trailing_metadata() or ():
+    trailers: Iterable[Any] = problem.trailing_metadata() or ()
+    for key, value in trailers:
         if key == DETAILS_KEY:
             for packed in status_pb2.Status.FromString(value).details:
                 packed.Unpack(info)

@@ -137,7 +137,7 @@ def test_ctrl_c_ends_with_130_and_says_what_goes_on(mesh: Any) -> None:
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "interrupted: run `r-1` goes on; `callmesh abort r-1` ends it" in " ".join(said.split())
     assert "Traceback" not in said
 

@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import cast
 
-from callmesh_wire.errors import DataLossError, UnavailableError
-from callmeshpb.v1 import blob_pb2, common_pb2, scheduler_pb2
-
 from callmesh import values
 from callmesh._sync import bridge
 from callmesh._transport import call, transport
+from callmesh_wire.errors import DataLossError, UnavailableError
+from callmeshpb.v1 import blob_pb2, common_pb2, scheduler_pb2
 
 PIECE = 1 << 20
 TRIES = 5

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from callmesh_wire.errors import NotFoundError
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh import _blobs, _runtime, _submit, values
 from callmesh._runtime import AttemptContext
 from callmesh._sync import bridge
 from callmesh.errors import RemoteTaskNotFoundError, SyncTaskCallInAsyncContextError
 from callmesh.plan import retry_policy, task_timeouts
+from callmesh_wire.errors import NotFoundError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 if TYPE_CHECKING:
     from callmesh.remote.task import TaskDetails
@@ -76,7 +75,8 @@ async def _run_child(
     attempt: AttemptContext,
 ) -> Any:
     inputs = await _blobs.offload(values.encode_inputs(task.func, args, kwargs))
-    version = _versions().get(task.name, attempt.version)
+    known = (task.name, attempt.version)
+    version = _versions().get(known, attempt.version)
     submission = submission_of(task, inputs, _ref(task, attempt, version))
     try:
         run = await _ended(submission, attempt)
@@ -84,7 +84,7 @@ async def _run_child(
         if not version:
             raise _not_deployed(task, problem) from None
         # Not deployed together with its caller: the newest, from now on.
-        _versions()[task.name] = ""
+        _versions()[known] = ""
         newest = submission_of(task, inputs, _ref(task, attempt, ""))
         try:
             run = await _ended(newest, attempt)
@@ -136,10 +136,9 @@ def stamp(submission: scheduler_pb2.Submission, attempt: AttemptContext | None) 
 
 
 async def _abort(name: str) -> None:
-    from callmesh_wire.errors import CallmeshError
-
     from callmesh._transport import call as call_mesh
     from callmesh._transport import new_request_id
+    from callmesh_wire.errors import CallmeshError
 
     request = scheduler_pb2.AbortRunRequest(
         request_id=new_request_id(), name=name, reason="its caller was cancelled"
@@ -168,8 +167,8 @@ def _attempt() -> AttemptContext:
     return attempt
 
 
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = bridge().cells.setdefault("versions", {})
+def _versions() -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = bridge().cells.setdefault("versions", {})
     return found
 
 

@@ -12,31 +12,30 @@ import json
 import sys
 import types
 import typing
-from typing import TYPE_CHECKING, Any
-
-from callmeshpb.v1 import common_pb2
+from typing import TYPE_CHECKING, Any, Protocol
 
 from callmesh._plain import Mismatch, Plain, plain_of
 from callmesh._signature import text_of
+from callmeshpb.v1 import common_pb2
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
-class Codec:
+class Codec(Protocol):
     """Encodes and decodes values of one hint."""
 
     def encode(self, value: Any) -> common_pb2.Value:
         """The value on the wire. Raises `Mismatch`."""
-        raise NotImplementedError
+        ...
 
     def restore(self, data: bytes) -> Any:
         """The value that JSON bytes stand for. Raises `Mismatch`."""
-        raise NotImplementedError
+        ...
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema; empty means any."""
-        raise NotImplementedError
+        ...
 
 
 @functools.cache
@@ -83,7 +82,7 @@ def pickled(value: Any) -> common_pb2.Value:
         ) from problem
 
 
-class PlainCodec(Codec):
+class PlainCodec:
     """JSON types, checked strictly: an int is not a float."""
 
     def __init__(self, hint: Any, plain: Plain) -> None:
@@ -91,6 +90,7 @@ class PlainCodec(Codec):
         self._plain = plain
 
     def encode(self, value: Any) -> common_pb2.Value:
+        """The value as JSON; by cloudpickle what a loose hint let in."""
         found = self._plain.check(value)
         if found:
             raise Mismatch(f"must be `{self._text}`, not {found}")
@@ -99,6 +99,7 @@ class PlainCodec(Codec):
         return common_pb2.Value(json=dump_json(value))
 
     def restore(self, data: bytes) -> Any:
+        """The value that JSON bytes stand for."""
         try:
             return self._plain.restore(json.loads(data))
         except Mismatch as problem:
@@ -107,10 +108,11 @@ class PlainCodec(Codec):
             raise Mismatch(f"must be `{self._text}`, not malformed JSON: {problem}") from None
 
     def schema(self) -> dict[str, Any]:
+        """JSON Schema; empty means any."""
         return dict(self._plain.schema)
 
 
-class AdapterCodec(Codec):
+class AdapterCodec:
     """What pydantic knows; by cloudpickle what it does not, or what JSON would change."""
 
     def __init__(self, hint: Any) -> None:
@@ -132,6 +134,7 @@ class AdapterCodec(Codec):
         return None
 
     def encode(self, value: Any) -> common_pb2.Value:
+        """The value as JSON where that gives it back, else by cloudpickle."""
         adapter = self._adapter
         if adapter is None:
             self._check_instance(value)
@@ -151,6 +154,7 @@ class AdapterCodec(Codec):
         return common_pb2.Value(json=data)
 
     def restore(self, data: bytes) -> Any:
+        """The value that JSON bytes stand for."""
         adapter = self._adapter
         if adapter is None:
             raise Mismatch(
@@ -164,6 +168,7 @@ class AdapterCodec(Codec):
             raise Mismatch(f"must be `{self._text}`: {_summary(problem)}") from None
 
     def schema(self) -> dict[str, Any]:
+        """JSON Schema; empty means any."""
         import pydantic
 
         if self._adapter is None:

@@ -13,12 +13,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
-from callmesh_wire import channel, errors, status
-from callmesh_wire.methods import Method, methods
 from google.protobuf.message import Message
 
 from callmesh._places import Place
 from callmesh._transport import jittered
+from callmesh_wire import channel, errors, status
+from callmesh_wire.methods import Method, methods
 
 # Seconds that a call waits for a server which is away: on the first contact,
 # and after it answered once.

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh import _blobs, bundle, graph, plan, requirements, settings
 from callmesh._transport import call, new_request_id
 from callmesh.app.environment import AppEnvironment
@@ -17,6 +15,7 @@ from callmesh.app.parameters import AppEndpoint, RunOutput, Scalar
 from callmesh.bundle import Bundle, CopyStyle
 from callmesh.environment import Environment
 from callmesh.errors import DeploymentError, ParameterMaterializationError
+from callmeshpb.v1 import scheduler_pb2
 
 Values = Mapping[str, Mapping[str, Any]]
 

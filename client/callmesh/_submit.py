@@ -11,11 +11,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import cast
 
+from callmesh._sync import bridge
+from callmesh._transport import Transport, jittered, new_request_id, transport
 from callmesh_wire import errors
 from callmeshpb.v1 import scheduler_pb2, workload_pb2
-
-from callmesh._sync import bridge
-from callmesh._transport import jittered, new_request_id, transport
 
 MAX_BATCH = 128
 # Seconds that a submission which was never answered is tried for: where the
@@ -98,9 +97,10 @@ class Pending:
 
 
 class Submitter:
-    """Keeps the stream up for as long as a run has not ended."""
+    """Keeps the stream to one control plane up for as long as a run has not ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, way: Transport) -> None:
+        self._transport = way
         self._pending: dict[str, Pending] = {}
         self._outbox: asyncio.Queue[Pending] = asyncio.Queue()
         self._keeper: asyncio.Task[None] | None = None
@@ -127,7 +127,8 @@ class Submitter:
         while True:
             problem: errors.CallmeshError
             try:
-                async for answer in transport().stream("SchedulerService/Submit", self._requests()):
+                requests = self._requests()
+                async for answer in self._transport.stream("SchedulerService/Submit", requests):
                     failures, self._was_reached = 0, True
                     for update in cast("scheduler_pb2.SubmitResponse", answer).updates:
                         self._take(update)
@@ -189,10 +190,11 @@ class Submitter:
 
 
 def submitter() -> Submitter:
-    """This process's submitter. For code on the bridge's loop."""
-    cells = bridge().cells
-    known = cells.get("submitter")
+    """This process's submitter to the mesh that the settings name. For the bridge's loop."""
+    way = transport()
+    cells, key = bridge().cells, ("submitter", way)
+    known = cells.get(key)
     if known is None:
-        known = cells["submitter"] = Submitter()
+        known = cells[key] = Submitter(way)
         bridge().closers.append(known.close)
     return cast("Submitter", known)

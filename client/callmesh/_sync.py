@@ -177,35 +177,51 @@ class Flow(Generic[P, T]):
         return aiterate(self._body(*args, **kwargs))
 
 
+class _Steps(Generic[T]):
+    """An async generator on the background loop, one step at a time.
+
+    A step whose waiter was interrupted (Ctrl-C) unwinds before the generator is
+    closed.
+    """
+
+    def __init__(self, generator: AsyncGenerator[T, None]) -> None:
+        self._generator = generator
+        self._lock = asyncio.Lock()
+
+    async def next(self) -> T:
+        async with self._lock:
+            return await self._generator.__anext__()
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._generator.aclose()
+
+
 def iterate(generator: AsyncGenerator[T, None]) -> Iterator[T]:
     """Step an async generator, which lives on the background loop, from blocking code."""
-    owner = bridge()
+    owner, steps = bridge(), _Steps(generator)
     try:
         while True:
             try:
-                yield owner.run(_step(generator))
+                yield owner.run(steps.next())
             except StopAsyncIteration:
                 return
     finally:
-        owner.run(generator.aclose())
+        owner.run(steps.close())
 
 
 async def aiterate(generator: AsyncGenerator[T, None]) -> AsyncIterator[T]:
     """Step an async generator, which lives on the background loop, from any loop."""
-    owner = bridge()
+    owner, steps = bridge(), _Steps(generator)
     try:
         while True:
             try:
-                item = await owner.arun(_step(generator))
+                item = await owner.arun(steps.next())
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        await owner.arun(generator.aclose())
-
-
-async def _step(generator: AsyncGenerator[T, None]) -> T:
-    return await generator.__anext__()
+        await owner.arun(steps.close())
 
 
 def verb(body: Callable[P, Coroutine[Any, Any, R]]) -> Verb[P, R]:

@@ -11,11 +11,11 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Protocol, TypeVar, cast
 
-from callmesh_wire.backoff import Backoff
 from google.protobuf.message import Message
 
 from callmesh import _runtime, settings
 from callmesh._sync import bridge
+from callmesh_wire.backoff import Backoff
 
 Answer = TypeVar("Answer", bound=Message)
 

@@ -26,13 +26,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from callmesh_wire import frames
-from callmeshpb.v1 import supervisor_pb2, workload_pb2
-
 from callmesh import _code
 from callmesh._failure import message_of, user_traceback
 from callmesh._forkable import Baseline, obstacles
 from callmesh._process import START_VARIABLE, line_buffered, start_from
+from callmesh_wire import frames
+from callmeshpb.v1 import supervisor_pb2, workload_pb2
 
 PREIMPORTED = (
     "asyncio", "logging.config", "concurrent.futures.thread", "http.server",

@@ -7,9 +7,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from callmesh_wire.errors import CallmeshError, DeadlineError, UnavailableError
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh import _deploying, _notices, graph, settings
 from callmesh._sync import method, verb
 from callmesh.app.environment import AppEnvironment
@@ -19,6 +16,8 @@ from callmesh.errors import BaseRuntimeError, DeploymentError
 from callmesh.remote import _watching
 from callmesh.remote.app import App, failure_text
 from callmesh.remote.task import Task
+from callmesh_wire.errors import CallmeshError, DeadlineError, UnavailableError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from callmesh_wire.names import AppName
-
 from callmesh import settings
 from callmesh._sync import bridge
 from callmesh.errors import AppNotFoundError
+from callmesh_wire.names import AppName
 
 FILE_VARIABLE = "CALLMESH_ENDPOINTS_FILE"
 KEEP = 5.0

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from callmesh_wire import names
-
 from callmesh.image import Image, image_of
 from callmesh.policy import CacheRequest, RetryStrategy, Span, Timeout, Unused
 from callmesh.resources import Resources
 from callmesh.secret import Secret, SecretRequest, secrets_of
+from callmesh_wire import names
 
 if TYPE_CHECKING:
     from callmesh.task import Task

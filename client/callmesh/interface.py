@@ -9,11 +9,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh import _codecs, values
 from callmesh._plain import Mismatch, named
 from callmesh._signature import ParameterHint, signature_of, text_of
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 DEFAULT_LIMIT = 64 * 1024
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -18,8 +18,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapp
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from callmesh_wire import names
-
 from callmesh import _runtime, values
 from callmesh._runtime import AttemptContext
 from callmesh.errors import NonRecoverableError, TaskFailedError
@@ -28,6 +26,7 @@ from callmesh.remote.details import Updates
 from callmesh.remote.outputs import ActionOutputs
 from callmesh.remote.phase import ActionPhase
 from callmesh.task import Task
+from callmesh_wire import names
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from callmeshpb.v1 import common_pb2, scheduler_pb2
 from google.protobuf.duration_pb2 import Duration
 
 from callmesh._modules import locate
@@ -21,6 +20,7 @@ from callmesh.policy import DEFAULT_BACKOFF, RetryStrategy, Span, Timeout, secon
 from callmesh.requirements import Resolved
 from callmesh.resources import Resources
 from callmesh.task import Task
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from callmesh_wire.errors import AlreadyExistsError, NotFoundError
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh import _blobs, _children, _deploying, _notices, _runtime, _submit, local, settings
 from callmesh import values as wire_values
 from callmesh._sync import bridge
@@ -21,6 +18,8 @@ from callmesh.local import LocalRun
 from callmesh.remote.run import Run
 from callmesh.remote.task import TaskDetails
 from callmesh.task import Task
+from callmesh_wire.errors import AlreadyExistsError, NotFoundError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 Mode = Literal["local", "remote", "hybrid"]
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from callmesh_wire import names
-
 from callmesh import _places, _runtime
 from callmesh._places import Place
 from callmesh._sync import immediate
 from callmesh.errors import InitializationError
+from callmesh_wire import names
 
 LOCAL, REMOTE, WORKLOAD = "local", "remote", "workload"
 

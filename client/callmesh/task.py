@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from callmesh_wire import names
-
 from callmesh import _runtime
 from callmesh.policy import (
     NO_RETRIES,
@@ -25,6 +23,7 @@ from callmesh.policy import (
 )
 from callmesh.resources import Resources
 from callmesh.secret import SecretRequest
+from callmesh_wire import names
 
 if TYPE_CHECKING:
     from callmesh.environment import TaskEnvironment

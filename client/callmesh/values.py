@@ -12,11 +12,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from callmeshpb.v1 import common_pb2
-
 from callmesh import _codecs
 from callmesh._plain import Mismatch
 from callmesh._signature import ParameterHint, TaskSignature, signature_of
+from callmeshpb.v1 import common_pb2
 
 INLINE_LIMIT = 10 * 1024 * 1024
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from callmesh_wire import names
-
 from callmesh.app.parameters import Input, Parameter
 from callmesh.app.types import Domain, Link, Port, Scaling, Timeouts
 from callmesh.environment import Environment
 from callmesh.policy import Unused
+from callmesh_wire import names
 
 F = TypeVar("F", bound=Callable[..., Any])
 

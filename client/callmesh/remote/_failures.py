@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh.errors import (
     ActionAbortedError,
     DeadlineExceededError,
@@ -15,6 +13,7 @@ from callmesh.errors import (
     RuntimeSystemError,
     TaskFailedError,
 )
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 _CLASSES: dict[str, type[TaskFailedError]] = {
     "Aborted": ActionAbortedError,

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import cast
 
-from callmesh_wire.errors import UnavailableError
-from callmeshpb.v1 import common_pb2, scheduler_pb2
 from google.protobuf.message import Message
 
 from callmesh._transport import jittered, transport
+from callmesh_wire.errors import UnavailableError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 OnAway = Callable[[UnavailableError], None]
 

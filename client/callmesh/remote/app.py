@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Literal
 
-from callmesh_wire.errors import NotFoundError
-from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2
-
 from callmesh import settings
 from callmesh._sync import class_flow, class_method, method
 from callmesh._transport import call, new_request_id, transport
 from callmesh.errors import AppNotFoundError, DeploymentError
 from callmesh.remote import _watching
+from callmesh_wire.errors import NotFoundError
+from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2
 
 WaitFor = Literal["activated", "deactivated"]
 PAGE = 100

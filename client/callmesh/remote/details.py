@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from callmesh_wire.errors import NotFoundError
-from callmeshpb.v1 import common_pb2, scheduler_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from callmesh import _submit, values
@@ -16,6 +14,8 @@ from callmesh._transport import call
 from callmesh.errors import RunNotFoundError
 from callmesh.remote.outputs import ActionOutputs, outputs_of
 from callmesh.remote.phase import ActionPhase
+from callmesh_wire.errors import NotFoundError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 
 class ActionDetails:

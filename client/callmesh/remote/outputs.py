@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from callmeshpb.v1 import scheduler_pb2
-
 from callmesh import _blobs, values
 from callmesh._plain import Mismatch
 from callmesh.errors import RuntimeDataValidationError
 from callmesh.remote import _failures
+from callmeshpb.v1 import scheduler_pb2
 
 
 class ActionOutputs(tuple[Any, ...]):

@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Literal
 
-from callmesh_wire.errors import DeadlineError
-from callmeshpb.v1 import log_pb2, scheduler_pb2
-
 from callmesh import _submit, values
 from callmesh._sync import class_flow, class_method, method
 from callmesh._transport import call, new_request_id, transport
@@ -17,6 +14,8 @@ from callmesh.remote.app import scope_of
 from callmesh.remote.details import ActionDetails, RunDetails, Updates, fetch, is_final
 from callmesh.remote.outputs import ActionOutputs, outputs_of, result_of
 from callmesh.remote.phase import ActionPhase
+from callmesh_wire.errors import DeadlineError
+from callmeshpb.v1 import log_pb2, scheduler_pb2
 
 PAGE = 100
 

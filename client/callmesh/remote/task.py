@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, Literal
 
-from callmesh_wire.errors import NotFoundError
-from callmeshpb.v1 import common_pb2, scheduler_pb2
-
 from callmesh import _runtime
 from callmesh._sync import bridge, class_flow, method
 from callmesh._transport import call
@@ -16,6 +13,8 @@ from callmesh.interface import encode_call
 from callmesh.plan import retry_policy, task_timeouts
 from callmesh.policy import RetryStrategy, Span, Timeout, retries_of, timeout_of
 from callmesh.remote.app import scope_of
+from callmesh_wire.errors import NotFoundError
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 AutoVersion = Literal["latest", "current"]
 PAGE = 100

@@ -180,7 +180,7 @@ async def test_a_module_that_calls_while_it_is_imported_is_told_so(node):
         line.send(data={"id": 1, "payload": b""})
         status = (await line.reply()).status
     assert status.code == 9
-    assert "`if __name__ == \"__main__\":`" in status.message
+    assert '`if __name__ == "__main__":`' in status.message
     assert node.link.callers == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def test_a_workload_reads_its_nodes_file(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert front.endpoint == "http://127.0.0.1:2"
     draft = tmp_path / "draft"
     draft.write_text(json.dumps({"front--d--p": "http://127.0.0.1:33"}))
-    os.replace(draft, file)
+    draft.replace(file)
     assert front.endpoint == "http://127.0.0.1:33"
     other = flyte.app.AppEnvironment(name="other", args=["true"])
     with pytest.raises(AppNotFoundError, match=r"`other` is not deployed .*do: `front--d--p`"):

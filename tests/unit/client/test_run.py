@@ -241,9 +241,9 @@ async def test_a_child_that_is_cancelled_is_aborted(mesh: Any) -> None:
 
 
 async def test_a_child_that_is_not_deployed_is_named(mesh: Any) -> None:
-    with in_run():
-        with pytest.raises(errors.RemoteTaskNotFoundError, match="add its environment to"):
-            await near()
+    missing = pytest.raises(errors.RemoteTaskNotFoundError, match="add its environment to")
+    with in_run(), missing:
+        await near()
 
 
 def test_large_arguments_go_by_reference(mesh: Any) -> None:

@@ -142,6 +142,23 @@ def test_an_interrupted_wait_cancels_the_body() -> None:
     assert ended.wait(5)
 
 
+def test_an_interrupted_iteration_closes_its_generator() -> None:
+    ended = threading.Event()
+
+    async def body() -> AsyncGenerator[int, None]:
+        yield 1
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(_sync.iterate(body()))
+    assert ended.wait(5)
+
+
 def test_a_forked_child_makes_its_own_bridge() -> None:
     assert double(1) == 2
     child = os.fork()

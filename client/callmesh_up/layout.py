@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_SOCKET_PATH = 107
+LONGEST_SOCKET = "envoy-admin.sock"
 
 
 class LayoutProblem(Exception):
@@ -96,8 +97,7 @@ def find(state: Path, environ: Mapping[str, str]) -> Layout:
 
 def prepare(layout: Layout) -> None:
     """Make both folders, private to this user. Raises `LayoutProblem`."""
-    longest = max(len(bytes(layout.runtime / name)) for name in ("envoy-admin.sock",))
-    if longest > MAX_SOCKET_PATH:
+    if len(bytes(layout.runtime / LONGEST_SOCKET)) > MAX_SOCKET_PATH:
         raise LayoutProblem(
             f"the runtime folder `{layout.runtime}` is too long for Unix sockets: "
             "set XDG_RUNTIME_DIR to a shorter path"

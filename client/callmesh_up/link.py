@@ -7,13 +7,14 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from callmesh_agent.link import WorkloadIdentity
 from callmesh_server.api.caller import Caller, CallerKind
 from callmesh_server.server import Server
 from callmesh_wire.errors import DataLossError, PermissionDeniedError
 from callmesh_wire.methods import methods
 from callmeshpb.v1 import blob_pb2, node_pb2
-from google.protobuf.message import Message
 
 
 class InMemoryLink:

@@ -18,13 +18,12 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 
 from callmesh_agent.supervisor.launch import ensure_running
-from callmesh_wire.errors import CallmeshError
-
 from callmesh_up import detach, down, ports, record
 from callmesh_up.layout import Layout, LayoutProblem, prepare
 from callmesh_up.options import UpOptions
 from callmesh_up.record import Record
 from callmesh_up.speaker import Speaker
+from callmesh_wire.errors import CallmeshError
 
 NODE = "local"
 
@@ -90,7 +89,6 @@ class _Mesh:
         from callmesh_agent.config import AgentSettings
         from callmesh_server.config import ServerSettings
         from callmesh_server.server import Server
-
         from callmesh_up import pages
         from callmesh_up.link import InMemoryLink
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from callmesh_agent import envoy
 from callmesh_agent.xds.ads import AdsServer
 from callmesh_agent.xds.rejections import Rejection

@@ -8,9 +8,10 @@ import time
 import httpx
 import pytest
 import websockets
-from callmeshpb.v1 import node_pb2
 from envoy_rig import App, Rig, rig, until_200
 from google.protobuf.duration_pb2 import Duration
+
+from callmeshpb.v1 import node_pb2
 
 
 async def two_instances(mesh: Rig, name: str = "hello", **options: object) -> App:

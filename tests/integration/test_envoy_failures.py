@@ -9,8 +9,9 @@ import time
 import httpx
 import psutil
 import websockets
-from callmesh_agent import envoy
 from envoy_rig import App, Rig, rig, until_200
+
+from callmesh_agent import envoy
 
 
 async def started(mesh: Rig) -> App:

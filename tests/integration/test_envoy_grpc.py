@@ -13,9 +13,10 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from envoy_rig import NODE, App, Rig, rig
+
 from callmesh_agent.xds.ads import client_bootstrap
 from callmeshpb.v1 import common_pb2
-from envoy_rig import NODE, App, Rig, rig
 
 CALLER = Path(__file__).with_name("grpc_caller.py")
 

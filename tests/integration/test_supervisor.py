@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from supervised import Supervised, pss_megabytes, supervised, wait_for_end
+
 from callmesh_agent.supervisor import proc
 from callmesh_agent.supervisor.client import SupervisorClient
 from callmesh_wire.errors import FailedPreconditionError, UnavailableError
 from callmeshpb.v1 import supervisor_pb2
-from supervised import Supervised, pss_megabytes, supervised, wait_for_end
 
 SLEEP = ("/bin/sleep", "300")
 DEAF = ("/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 300; done")

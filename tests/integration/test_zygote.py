@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from supervised import Supervised, pss_megabytes, supervised, wait_for_end
+
 from callmesh_agent.supervisor import proc
 from callmesh_wire.errors import FailedPreconditionError
 from callmeshpb.v1 import common_pb2, supervisor_pb2, workload_pb2
-from supervised import Supervised, pss_megabytes, supervised, wait_for_end
 
 PROBE = Path(__file__).with_name("zygote_probe.py")
 READY = supervisor_pb2.ZYGOTE_OUTCOME_READY

@@ -3,10 +3,11 @@
 import asyncio
 import time
 
-import callmesh as flyte
 import httpx
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 back = FastAPI()
 front = FastAPI()

@@ -11,11 +11,10 @@ import os
 import signal
 from dataclasses import dataclass, field
 
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent.supervisor import proc
 from callmesh_agent.supervisor.locks import Locks
 from callmesh_agent.supervisor.records import Records
+from callmeshpb.v1 import supervisor_pb2
 
 
 @dataclass(slots=True)

@@ -18,6 +18,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from callmesh_agent.supervisor import adoption, listeners, logfiles, proc, spawn
+from callmesh_agent.supervisor.locks import Locks
+from callmesh_agent.supervisor.records import Records
+from callmesh_agent.supervisor.tracked import Tracked, new_record, spelled
+from callmesh_agent.supervisor.zygotes import Zygote
 from callmesh_wire.errors import (
     AlreadyExistsError,
     CallmeshError,
@@ -26,12 +31,6 @@ from callmesh_wire.errors import (
     NotFoundError,
 )
 from callmeshpb.v1 import supervisor_pb2
-
-from callmesh_agent.supervisor import adoption, listeners, logfiles, proc, spawn
-from callmesh_agent.supervisor.locks import Locks
-from callmesh_agent.supervisor.records import Records
-from callmesh_agent.supervisor.tracked import Tracked, new_record, spelled
-from callmesh_agent.supervisor.zygotes import Zygote
 
 # How long a killed process may take to be gone.
 DYING_SECONDS = 2.0

@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from callmeshpb.v1 import supervisor_pb2
 from google.protobuf.message import DecodeError
 
 from callmesh_agent.supervisor.locks import file_name
+from callmeshpb.v1 import supervisor_pb2
 
 
 class Records:

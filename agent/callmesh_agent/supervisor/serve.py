@@ -14,12 +14,11 @@ import socket
 import struct
 from pathlib import Path
 
+from callmesh_agent.supervisor.ending import end_all
+from callmesh_agent.supervisor.processes import Processes
 from callmesh_wire import frames
 from callmesh_wire.errors import CallmeshError
 from callmeshpb.v1 import supervisor_pb2
-
-from callmesh_agent.supervisor.ending import end_all
-from callmesh_agent.supervisor.processes import Processes
 
 # Seconds between two looks at the sizes of log files.
 LOGS_EVERY = 30.0

@@ -7,11 +7,10 @@ import os
 import signal
 from dataclasses import dataclass, field
 
-from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import supervisor_pb2
-
 from callmesh_agent.supervisor.spawn import Inheritance
 from callmesh_agent.supervisor.zygotes import Zygote
+from callmesh_wire.backoff import Backoff
+from callmeshpb.v1 import supervisor_pb2
 
 RESTART = Backoff(base=0.1, factor=2.0, cap=5.0)
 # A process that lived this long has no earlier deaths.

@@ -15,13 +15,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from callmesh_wire.channel import new_server
 
 from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.descriptors import DISCOVERY_REQUEST, DISCOVERY_RESPONSE, TYPE_PREFIX
 from callmesh_agent.xds.rejections import Rejection
 from callmesh_agent.xds.snapshot import Snapshot
 from callmesh_agent.xds.stream import Client, Push, Stream
+from callmesh_wire.channel import new_server
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 # Seconds until a rejected resource is sent once more. A port that another

@@ -18,9 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from callmeshpb.v1 import common_pb2, node_pb2
-
 from callmesh_agent.xds.http import STATEFUL_SESSION, route_metadata
+from callmeshpb.v1 import common_pb2, node_pb2
 
 _TYPES = "type.googleapis.com/envoy."
 

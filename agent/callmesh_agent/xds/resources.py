@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from callmeshpb.v1 import common_pb2
-
 from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.descriptors import (
     CLUSTER,
@@ -33,6 +31,7 @@ from callmesh_agent.xds.policy import (
     http_routes,
     session_affinity,
 )
+from callmeshpb.v1 import common_pb2
 
 ADS: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
 _MANAGER_FILTER = "envoy.filters.network.http_connection_manager"

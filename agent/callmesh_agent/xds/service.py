@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from callmesh_wire.names import AppName, NameProblem
-from callmeshpb.v1 import common_pb2, node_pb2, registry_pb2
-
 from callmesh_agent.xds import resources
 from callmesh_agent.xds.ingress import domain_problem
 from callmesh_agent.xds.packing import Resource
 from callmesh_agent.xds.policy import CallPolicy, gaps
 from callmesh_agent.xds.targets import LocalInstance, LocalTruth, targets
+from callmesh_wire.names import AppName, NameProblem
+from callmeshpb.v1 import common_pb2, node_pb2, registry_pb2
 
 
 class Inconsistent(ValueError):

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from callmeshpb.v1 import node_pb2
-
 from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, KINDS, LISTENER, ROUTES
 from callmesh_agent.xds.ingress import (
     INGRESS,
@@ -28,6 +26,7 @@ from callmesh_agent.xds.packing import Resource
 from callmesh_agent.xds.policy import CallPolicy
 from callmesh_agent.xds.service import CompiledService, Inconsistent, compile_service
 from callmesh_agent.xds.targets import LocalInstance, LocalTruth
+from callmeshpb.v1 import node_pb2
 
 __all__ = ["Inconsistent", "Ingress", "LocalInstance", "LocalTruth", "Snapshot", "compile_snapshot"]
 

@@ -9,9 +9,8 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from callmeshpb.v1 import node_pb2, registry_pb2
-
 from callmesh_agent.xds.resources import Target
+from callmeshpb.v1 import node_pb2, registry_pb2
 
 
 @dataclass(frozen=True, slots=True)

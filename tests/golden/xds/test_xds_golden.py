@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+
 from callmesh_agent import envoy
 from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.snapshot import (
@@ -16,7 +18,6 @@ from callmesh_agent.xds.snapshot import (
     compile_snapshot,
 )
 from callmeshpb.v1 import common_pb2, node_pb2, registry_pb2
-from google.protobuf.duration_pb2 import Duration
 
 READY = registry_pb2.ENDPOINT_HEALTH_READY
 DRAINING = registry_pb2.ENDPOINT_HEALTH_DRAINING

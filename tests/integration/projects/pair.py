@@ -2,10 +2,11 @@
 
 import os
 
-import callmesh as flyte
 import httpx
-from callmesh.app.extras import FastAPIAppEnvironment
 from fastapi import FastAPI
+
+import callmesh as flyte
+from callmesh.app.extras import FastAPIAppEnvironment
 
 pair = FastAPI()
 front = FastAPI()

@@ -4,9 +4,10 @@ import asyncio
 import os
 import sys
 
+from fastapi import FastAPI
+
 import callmesh as flyte
 from callmesh.app.extras import FastAPIAppEnvironment
-from fastapi import FastAPI
 
 VERSION = "one"
 BEHAVIOUR = "good"

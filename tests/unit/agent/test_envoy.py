@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from callmesh_agent import envoy
 from callmesh_agent.xds import descriptors
 from callmesh_wire.errors import FailedPreconditionError, UnavailableError

@@ -6,6 +6,7 @@ import random
 import socket
 
 import pytest
+
 from callmesh_agent.supervisor import listeners
 from callmesh_agent.supervisor.listeners import Ports
 from callmesh_wire.errors import ExhaustedError

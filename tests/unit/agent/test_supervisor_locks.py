@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from callmesh_agent.supervisor.locks import Locks, file_name
 from callmesh_wire.errors import InvalidArgumentError
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from callmesh_agent.supervisor import proc
 from callmesh_agent.supervisor.locks import take
 

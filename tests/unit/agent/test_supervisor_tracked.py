@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from callmesh_agent.supervisor.tracked import HEALTHY_SECONDS, Tracked, spelled
 from callmeshpb.v1 import supervisor_pb2
 

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,9 @@ from callmesh_up.options import DownOptions, UpOptions, parse
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> layout.Layout:
-    (tmp_path / "run").mkdir()
-    return layout.find(tmp_path / "state", {"XDG_RUNTIME_DIR": str(tmp_path / "run")})
+def found(tmp_path: Path) -> Iterator[layout.Layout]:
+    with tempfile.TemporaryDirectory() as short:
+        yield layout.find(tmp_path / "state", {"XDG_RUNTIME_DIR": short})
 
 
 def test_sockets_get_a_short_path_of_their_own(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from callmesh_agent.xds.snapshot import (
     Ingress,
     LocalInstance,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import pytest
+
 from callmesh_agent.xds import ads, descriptors
 from callmesh_agent.xds.ads import AdsServer, client_bootstrap
 from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS

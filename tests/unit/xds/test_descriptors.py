@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from callmesh_agent.xds import descriptors
 from google.protobuf import descriptor_pool, json_format
+
+from callmesh_agent.xds import descriptors
 
 
 def test_messages_are_in_a_pool_of_their_own() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+
 from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.ingress import INGRESS
 from callmesh_agent.xds.snapshot import (
@@ -20,7 +22,6 @@ from callmesh_agent.xds.snapshot import (
     check,
     compile_snapshot,
 )
-from google.protobuf.duration_pb2 import Duration
 
 if TYPE_CHECKING:
     from conftest import World

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from callmesh_agent.xds.resources import Target
 from callmesh_agent.xds.snapshot import LocalInstance
 from callmesh_agent.xds.targets import targets

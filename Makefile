@@ -34,11 +34,11 @@ up: setup
 # Everything. Installs what it needs where it may, and says what it could not run.
 test: setup
 	@$(BIN)/python deploy/test_needs.py
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The inner loop: no processes that take long.
 test-fast: setup
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not browser" tests/unit tests/golden tests/sim tests/test_house_rules.py
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not browser" tests/unit tests/golden tests/sim tests/test_house_rules.py
 
 check: setup format lint types
 	@$(BIN)/python deploy/gen_protos.py --check

@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from callmesh import _notices, settings
 from callmesh.cli import spans
 from callmesh_wire import channel, errors, status
 from callmesh_wire.methods import Method, methods
@@ -316,6 +317,10 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMesh]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("CALLMESH_DEBUG", raising=False)
     monkeypatch.setattr(spans.time, "time", lambda: NOW)
+    # What a command settles for its process must not outlive the test.
+    monkeypatch.setattr(settings, "_current", None)
+    monkeypatch.setattr(_notices, "_sink", _notices._sink)
+    monkeypatch.setattr(_notices, "_said", set())
     yield fake
     fake.stop()
 

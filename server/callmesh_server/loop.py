@@ -17,15 +17,17 @@ import time
 from collections.abc import Callable, Iterable
 
 from callmesh_server.apply import Applier
+from callmesh_server.clock import LeapWatch
 from callmesh_server.core import actions as do
 from callmesh_server.core.decide import decide
-from callmesh_server.core.world import DesiredKey, Ids, Key, QueueKey, ViewKey, World
+from callmesh_server.core.world import DesiredKey, Ids, Key, NodeKey, QueueKey, ViewKey, World
 from callmesh_wire.backoff import Backoff
 from callmeshpb.v1 import common_pb2
 
 log = logging.getLogger(__name__)
 
 TURN = 500
+INBOX_SECONDS = 0.1
 _QUEUE = QueueKey()
 RETRY = Backoff(base=0.1, cap=30.0)
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -61,12 +63,17 @@ class Loop:
         applier: Applier,
         ids: Ids,
         push: Callable[[ViewKey | DesiredKey], None],
+        leapt: Callable[[float], None] = lambda _: None,
+        watch: LeapWatch | None = None,
     ) -> None:
-        """``push`` sends the mesh view or a node's desired set to the sessions."""
+        """``push`` sends the mesh view or a node's desired set to the sessions;
+        ``leapt`` moves the leases along when the wall clock leaps (seconds)."""
         self._world = world
         self._applier = applier
         self._ids = ids
         self._push = push
+        self._leapt = leapt
+        self._watch = watch or LeapWatch()
         self._dirty: dict[Key, None] = {}
         self._pushes: dict[ViewKey | DesiredKey, None] = {}
         self._failures: dict[Key, int] = {}
@@ -132,14 +139,17 @@ class Loop:
             self._decide(key, now)
         if not self._dirty:
             pushes, self._pushes = self._pushes, {}
-            for key in pushes:
-                self._push(key)
+            for each in pushes:
+                self._decide(each, now)
         self._applier.flush()
         self.longest_turn = max(self.longest_turn, time.perf_counter() - began)
 
     def _decide(self, key: Key, now: float) -> None:
         try:
-            self._applier.perform(decide(self._world, key, now, self._ids))
+            if isinstance(key, (ViewKey, DesiredKey)):
+                self._push(key)
+            else:
+                self._applier.perform(decide(self._world, key, now, self._ids))
         except Exception:
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
@@ -162,6 +172,9 @@ class Loop:
 
     def _woken(self) -> None:
         self._timer = None
+        if leap := self._watch.leap():
+            log.warning("the clock leapt by %.1f s: leases move along", leap)
+            self._leapt(leap)
         now = time.time()
         due = []
         while self._heap and self._heap[0][0] <= now:
@@ -169,5 +182,9 @@ class Loop:
             if self._wakes.get(key) == at:
                 del self._wakes[key]
                 due.append(key)
-        self.mark(due)
+        nodes = [key for key in due if isinstance(key, NodeKey)]
+        self.mark(key for key in due if not isinstance(key, NodeKey))
+        if nodes:
+            # What they sent meanwhile is read before a lease is called over.
+            asyncio.get_running_loop().call_later(INBOX_SECONDS, self.mark, nodes)
         self._set_timer()

@@ -141,7 +141,7 @@ class Parts:
         )
         pushes = Pushes(ledger.world, self.sessions, self.secrets, changes, epoch)
         applier = Applier(live, database, changes, self.sessions, self.secrets, ports.release)
-        self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push)
+        self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push, _leases_of(ledger))
         applier.attach(self.loop)
         self.sessions.attach(self.loop.react, applier.flush, pushes)
         _restore(live, database, addresses, settings.lease_seconds)
@@ -212,6 +212,17 @@ def _restore(live: Live, database: Database, addresses: Addresses, lease: float)
         live.ledger.apply(PutRun(run))
     for node in loaded.nodes:
         live.ledger.apply(PutNode(liveness.remembered(node, now, lease)))
+
+
+def _leases_of(ledger: Ledger) -> Callable[[float], None]:
+    """What moves every lease by so many seconds."""
+
+    def leapt(seconds: float) -> None:
+        for name, state in list(ledger.world.nodes.items()):
+            if not state.lost:
+                ledger.renew(name, state.lease_until + seconds)
+
+    return leapt
 
 
 def _reason(group: ExceptionGroup) -> Exception:

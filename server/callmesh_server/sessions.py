@@ -124,7 +124,7 @@ class Sessions:
         self, incoming: AsyncIterator[list[node_pb2.AgentMessage]]
     ) -> AsyncGenerator[list[node_pb2.ServerMessage]]:
         """`serve`, with everything that is ready in one item."""
-        first = await anext(incoming, [])
+        first: list[node_pb2.AgentMessage] = await anext(incoming, [])
         if not first or first[0].WhichOneof("message") != "hello":
             raise InvalidArgumentError("a session begins with `hello`")
         hello = first[0].hello
@@ -188,7 +188,7 @@ class Sessions:
 
     async def tail(
         self, node: str, request: node_pb2.LogRequest
-    ) -> AsyncIterator[node_pb2.LogChunk]:
+    ) -> AsyncGenerator[node_pb2.LogChunk]:
         """A log of the node, from a request without `stream_id`; ends with the log."""
         if node not in self._sessions:
             raise UnavailableError(
@@ -234,27 +234,29 @@ class Sessions:
     def _received(self, node: str, messages: list[node_pb2.AgentMessage]) -> None:
         self._ledger.renew(node, time.time() + self._lease)
         for message in messages:
-            match message.WhichOneof("message"):
-                case "attempt":
-                    report = message.attempt
-                    self._react(lambda w, now, r=report: runs.attempt_reported(w, node, r, now))
-                case "instance":
-                    status = message.instance
-                    self._react(lambda w, now, s=status: instances.reported(w, node, s, now))
-                case "instances_complete":
-                    self._react(lambda w, now: liveness.instances_complete(w, node, now))
-                case "attempts_complete":
-                    self._react(lambda w, now: liveness.attempts_complete(w, node, now))
-                case "conditions":
-                    found = message.conditions.conditions
-                    self._react(lambda w, _, c=found: liveness.conditions_reported(w, node, c))
-                case "log":
-                    self._logged(node, message.log)
-                case "hello":
-                    raise FailedPreconditionError("a session has one `hello`, at its beginning")
-                case _:
-                    pass
+            self._take(node, message)
         self._flush()
+
+    def _take(self, node: str, message: node_pb2.AgentMessage) -> None:
+        match message.WhichOneof("message"):
+            case "attempt":
+                self._react(lambda w, now: runs.attempt_reported(w, node, message.attempt, now))
+            case "instance":
+                self._react(lambda w, now: instances.reported(w, node, message.instance, now))
+            case "instances_complete":
+                self._react(lambda w, now: liveness.instances_complete(w, node, now))
+            case "attempts_complete":
+                self._react(lambda w, now: liveness.attempts_complete(w, node, now))
+            case "conditions":
+                found = message.conditions.conditions
+                self._react(lambda w, _: liveness.conditions_reported(w, node, found))
+            case "log":
+                self._logged(node, message.log)
+            case "hello":
+                raise FailedPreconditionError("a session has one `hello`, at its beginning")
+            case _:
+                # A renewal of the lease, which every message is.
+                pass
 
     def _logged(self, node: str, chunk: node_pb2.LogChunk) -> None:
         known = self._logs.get(chunk.stream_id)

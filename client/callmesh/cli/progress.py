@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from callmesh.cli import output
 
-_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_PERIOD = 0.1
+if TYPE_CHECKING:
+    import rich.progress
+
 # Nothing is shown for what is over at once.
 _PATIENCE = 0.5
 
@@ -27,28 +28,28 @@ class Progress:
         self._text = waiting_for
         self._last = ""
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._is_shown = False
-        self._thread: threading.Thread | None = None
-        self._since = time.monotonic()
+        self._timer = threading.Timer(_PATIENCE, self._show)
+        self._timer.daemon = True
+        self._shown: rich.progress.Progress | None = None
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
-            self._thread = threading.Thread(target=self._spin, name="callmesh-spinner", daemon=True)
-            self._thread.start()
+            self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._timer.cancel()
         with self._lock:
-            self._clear()
+            if self._shown is not None:
+                self._shown.stop()
+                self._shown = None
 
     def waiting_for(self, text: str) -> None:
         """Change what the line shows."""
         with self._lock:
             self._text = text
+            if self._shown is not None:
+                self._shown.update(self._shown.task_ids[0], description=text)
 
     def line(self, text: str) -> None:
         """Keep a line; the same one twice in a row is written once."""
@@ -56,32 +57,32 @@ class Progress:
             if text == self._last:
                 return
             self._last = text
-            self._clear()
             for part in output.wrapped(text):
-                output.say(part)
+                if self._shown is not None:
+                    self._shown.console.print(part, markup=False, highlight=False)
+                else:
+                    output.say(part)
 
     def reconnecting(self) -> None:
         """Say that the control plane is away, and that the wait goes on."""
         self.line("reconnecting: the control plane is away; the mesh's calls go on")
 
-    def _spin(self) -> None:
-        if self._ended.wait(_PATIENCE):
-            return
-        frame = 0
-        while not self._ended.wait(_PERIOD):
-            frame += 1
-            with self._lock:
-                passed = time.monotonic() - self._since
-                text = f"{_FRAMES[frame % len(_FRAMES)]} {self._text} ({passed:.0f} s)"
-                sys.stderr.write(f"\r\x1b[K{text[: output.WIDTH - 1]}")
-                sys.stderr.flush()
-                self._is_shown = True
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    def _clear(self) -> None:
-        if self._is_shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._is_shown = False
+        with self._lock:
+            if self._timer.finished.is_set():
+                return
+            self._shown = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                TimeElapsedColumn(),
+                console=Console(stderr=True, no_color=not output.has_colour(sys.stderr)),
+                transient=True,
+            )
+            self._shown.add_task(self._text)
+            self._shown.start()
 
 
 class Interrupted(KeyboardInterrupt):

@@ -93,12 +93,9 @@ class DeployApi:
         problems.raise_if_any()
         plan = _Plan(ephemeral=request.ephemeral)
         names = set()
-        for given in [*request.apps, *request.task_environments]:
-            spec = type(given)()
-            spec.CopyFrom(given)
-            spec.project = spec.project or project
-            spec.domain = spec.domain or domain
-            spec.version = spec.version or request.version
+        every: list[dependencies.Specs] = [*request.apps, *request.task_environments]
+        for given in every:
+            spec = _scoped(given, project, domain, request.version)
             key = (spec.project, spec.domain, spec.name)
             if key in names:
                 problems.add(f"two environments of this deploy are called `{spec.name[:70]}`")
@@ -232,6 +229,22 @@ class DeployApi:
         self._applier.also(f"port/{port}", changes)
         self._applier.perform([PutApp(app)])
         return app
+
+
+def _scoped(
+    given: dependencies.Specs, project: str, domain: str, version: str
+) -> dependencies.Specs:
+    """A copy that says its own scope and version."""
+    spec: dependencies.Specs = (
+        scheduler_pb2.AppSpec()
+        if isinstance(given, scheduler_pb2.AppSpec)
+        else scheduler_pb2.TaskEnvironmentSpec()
+    )
+    spec.MergeFrom(given)  # type: ignore[arg-type]
+    spec.project = spec.project or project
+    spec.domain = spec.domain or domain
+    spec.version = spec.version or version
+    return spec
 
 
 def _split(

@@ -158,7 +158,8 @@ class RegistryApi:
         names = self._world.apps.keys() | self._world.externals.keys()
         here = [name.name for name in names if (name.project, name.domain) == scope]
         found, token = paging.page(here, str, request.page_size, request.page_token)
-        services = [service_of(self._world, AppName(*scope, each)) for each in found]
+        every = (service_of(self._world, AppName(*scope, each)) for each in found)
+        services = [service for service in every if service is not None]
         return registry_pb2.ListServicesResponse(services=services, next_page_token=token)
 
     def _publish(self, name: AppName) -> None:

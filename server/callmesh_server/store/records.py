@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from google.protobuf.message import Message
-from sqlalchemy.dialects import postgresql, sqlite
 
 from callmesh_server.store import schema
 from callmesh_server.store.writer import Change, Statement
@@ -30,7 +30,7 @@ class Records:
     """Every write that there is, as a `Change`."""
 
     def __init__(self, dialect: sa.Dialect) -> None:
-        self._insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect.name]
+        self._insert = _insert_of(dialect)
         self._dialect = dialect
         self._put_fact = self._upsert(schema.facts)
         self._put_app = self._upsert(schema.apps)
@@ -251,6 +251,17 @@ class Records:
             .where(schema.runs.c.name == sa.bindparam("run"))
             .values({column: sa.bindparam(column) for column in columns})
         )
+
+
+def _insert_of(dialect: sa.Dialect) -> Callable[[sa.Table], Any]:
+    """The dialect's own `insert`, which knows ON CONFLICT. Imports that dialect alone."""
+    if dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+
+        return insert
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert
 
 
 def run_record(run: scheduler_pb2.Run) -> bytes:

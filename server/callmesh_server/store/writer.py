@@ -181,7 +181,8 @@ class Writer:
         if self._loop.is_closed() or not told:
             return
         if len(told) == 1:
-            self._loop.call_soon_threadsafe(*told[0])
+            done, error = told[0]
+            self._loop.call_soon_threadsafe(done, error)
         else:
             self._loop.call_soon_threadsafe(tell)
 

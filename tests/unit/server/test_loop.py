@@ -11,8 +11,18 @@ from typing import Any
 import pytest
 
 from callmesh_server import loop as loop_module
+from callmesh_server.clock import LeapWatch
 from callmesh_server.core import actions as do
-from callmesh_server.core.world import AppKey, DesiredKey, Key, QueueKey, RunKey, ViewKey, World
+from callmesh_server.core.world import (
+    AppKey,
+    DesiredKey,
+    Key,
+    NodeKey,
+    QueueKey,
+    RunKey,
+    ViewKey,
+    World,
+)
 from callmesh_server.loop import Loop, ServerIds
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2
@@ -192,3 +202,29 @@ class TestCommits:
         await held.agent.until(lambda: any(m.HasField("ack") for m in held.agent.received))
         shown = (await held.client.call("SchedulerService/GetRun", get)).run
         assert (shown.phase, shown.outputs[0]) == (pb.RUN_PHASE_SUCCEEDED, value)
+
+
+def test_a_leap_of_the_wall_clock_is_told_once() -> None:
+    times = {"wall": 1_000.0, "monotonic": 5.0}
+    watch = LeapWatch(lambda: times["wall"], lambda: times["monotonic"])
+    times.update(wall=1_060.5, monotonic=65.0)
+    assert watch.leap() == 0
+    times.update(wall=1_060.5 + 3_600, monotonic=65.0)
+    assert watch.leap() == pytest.approx(3_600.5)
+    assert watch.leap() == 0
+
+
+async def test_leases_move_along_when_the_machine_has_slept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decisions, leaps = Decisions(monkeypatch), []
+    times = {"wall": 0.0}
+    watch = LeapWatch(lambda: times["wall"], lambda: 0.0)
+    loop = Loop(World(), Performed(), ServerIds(1), print, leaps.append, watch)  # type: ignore[arg-type]
+    times["wall"] = 28_800.0
+    loop.wake_at(NodeKey("local"), time.time())
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(loop.run())
+        await decisions.until(1)
+        running.cancel()
+    assert leaps == [28_800.0]

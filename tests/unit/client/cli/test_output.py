@@ -110,9 +110,10 @@ def test_on_a_terminal_a_spinner_shows_what_is_waited_for() -> None:
     assert process.wait() == 0
     os.close(ours)
     text = said.decode()
-    assert "waiting for web (" in text
-    assert "\r\x1b[Kapp web: deploying\r\n" in text
-    assert text.endswith("\r\x1b[K")
+    assert "waiting for web" in text
+    assert "0:00:00" in text
+    assert "app web: deploying\r\n" in text
+    assert text.endswith("\x1b[2K")
 
 
 def test_ctrl_c_ends_with_130_and_says_what_goes_on(mesh: Any) -> None:

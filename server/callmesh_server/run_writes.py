@@ -8,7 +8,6 @@ answer to a submitter, and the end to whoever watches.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,10 +22,6 @@ from callmeshpb.v1 import node_pb2, scheduler_pb2
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
     from callmesh_server.store.writer import Change
-
-# A change that is not durable is told after this time, unless a durable one
-# was told before: a short run's caller hears of its end, not of its start.
-SOON_SECONDS = 0.003
 
 Done = Callable[[CallmeshError | None], None]
 Send = Callable[[str, node_pb2.ServerMessage], None]
@@ -74,7 +69,6 @@ class RunWrites:
         self._new: dict[str, _New] = {}
         self._staged: dict[str, scheduler_pb2.Run] = {}
         self._lazy: dict[str, scheduler_pb2.Run] = {}
-        self._soon: dict[str, None] = {}
 
     def expect(self, name: str, inputs: scheduler_pb2.Run, request_id: str, done: Done) -> None:
         """The next change of this run is its first; ``done`` hears of its commit."""
@@ -87,7 +81,8 @@ class RunWrites:
         name = run.name
         if not durable and name not in self._staged:
             self._lazy[name] = run
-            self._tell_soon(name)
+            if name not in self._pending:
+                self._changes.notify(RunChanged(name))
             return
         self._lazy.pop(name, None)
         pending = self._pending.get(name)
@@ -145,7 +140,6 @@ class RunWrites:
             if pending.end is None:
                 self._changes.notify(RunChanged(name))
             else:
-                self._soon.pop(name, None)
                 self._ended(name)
                 self._live.show_end(pending.end)
 
@@ -172,13 +166,3 @@ class RunWrites:
             self._send(attempt.node, ack(name, attempt.fence))
         self._live.drop(run)
         self._refused(run)
-
-    def _tell_soon(self, name: str) -> None:
-        if not self._soon:
-            asyncio.get_running_loop().call_later(SOON_SECONDS, self._tell_now)
-        self._soon[name] = None
-
-    def _tell_now(self) -> None:
-        names, self._soon = self._soon, {}
-        for name in names:
-            self._changes.notify(RunChanged(name))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
 from callmesh_server.api import paging
@@ -84,14 +83,11 @@ class RunApi:
             name = await self._submissions.existing(submission)
         return scheduler_pb2.RunTaskResponse(run=await self._whole(name))
 
-    async def submit(
+    def submit(
         self, requests: AsyncIterator[scheduler_pb2.SubmitRequest], caller: Caller
-    ) -> AsyncIterator[scheduler_pb2.SubmitResponse]:
+    ) -> AsyncGenerator[scheduler_pb2.SubmitResponse]:
         """The standing stream of a caller with many runs."""
-        stream = SubmitStream(self._live, self._submissions, caller)
-        async with aclosing(stream.serve(requests, self._spawn)) as responses:
-            async for response in responses:
-                yield response
+        return SubmitStream(self._live, self._submissions, caller).serve(requests, self._spawn)
 
     async def get_run(
         self, request: scheduler_pb2.GetRunRequest, _caller: Caller

@@ -5,6 +5,7 @@ RunTask and Submit are two doors to this one way.
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from collections.abc import Callable
@@ -38,7 +39,6 @@ from callmeshpb.v1 import scheduler_pb2
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 Done = Callable[[CallmeshError | None], None]
 
 
@@ -85,15 +85,16 @@ class Submissions:
         self._check(submission)
         task = await self._tasks.resolve(submission.task)
         _check_inputs(submission, task)
-        self._check_parent(submission.parent)
         if submission.run_name and await self._live.run_without_inputs(submission.run_name):
             name = await self.existing(submission)
             self._applier.flush(done)
             return Begun(name, existed=True)
+        # Nothing waits from here on: what was checked still holds at the end.
         run = self._run(submission, task, caller)
-        inputs = scheduler_pb2.Run()
-        for name, value in submission.inputs.items():
-            inputs.inputs[name].CopyFrom(value)
+        if run.name in self._live.world.runs:
+            raise _name_taken(run.name)
+        self._check_parent(submission.parent)
+        inputs = scheduler_pb2.Run(inputs=submission.inputs)
         self._applier.begin_run(run, inputs, task, submission.request_id, done)
         return Begun(run.name)
 
@@ -150,7 +151,7 @@ class Submissions:
     ) -> scheduler_pb2.Run:
         name = submission.run_name or _new_name()
         context = submission.traceparent
-        trace_id = trace.trace_id(context)
+        trace_id = trace.trace_id(context) if context else ""
         if not trace_id:
             context = trace.new_traceparent(os.urandom)
             trace_id = trace.trace_id(context)
@@ -196,12 +197,8 @@ def _check_inputs(submission: scheduler_pb2.Submission, task: scheduler_pb2.Task
 
 
 def _new_name() -> str:
-    number = int.from_bytes(os.urandom(8))
-    letters = []
-    for _ in range(12):
-        number, digit = divmod(number, 36)
-        letters.append(_DIGITS[digit])
-    return "r" + "".join(letters)
+    """13 random characters of [0-9a-v] after an `r`: 65 bits."""
+    return "r" + base64.b32hexencode(os.urandom(10))[:13].decode().lower()
 
 
 def _name_taken(name: str) -> AlreadyExistsError:

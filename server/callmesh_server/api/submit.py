@@ -25,6 +25,8 @@ from callmeshpb.v1 import scheduler_pb2
 MAX_FOLLOWED = 100_000
 # Updates of one message, so that it stays far under a message's limit.
 MAX_UPDATES = 500
+# Submissions that are begun before others get their turn.
+TURN = 50
 MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -69,18 +71,20 @@ class SubmitStream:
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
-                async for updates in self._updates():
+                for updates in await self._updates():
                     yield scheduler_pb2.SubmitResponse(updates=updates)
                 pump.check()
                 if pump.ended and not self._followed and not self._recording:
                     return
 
     async def _take(self, request: scheduler_pb2.SubmitRequest) -> None:
-        for submission in request.submissions:
+        for number, submission in enumerate(request.submissions, 1):
             try:
                 await self._begin(submission)
             except CallmeshError as problem:
                 self._refuse(submission.request_id, problem)
+            if number % TURN == 0:
+                await asyncio.sleep(0)
 
     async def _begin(self, submission: scheduler_pb2.Submission) -> None:
         if not submission.request_id:
@@ -138,30 +142,27 @@ class SubmitStream:
         self._refused.append((request_id, problem))
         self._wanted.set()
 
-    async def _updates(self) -> AsyncIterator[list[scheduler_pb2.RunUpdate]]:
+    async def _updates(self) -> list[list[scheduler_pb2.RunUpdate]]:
         """What there is to tell, in messages of bounded size."""
         repeated, self._repeated = self._repeated, []
         for submission in repeated:
-            self._recording -= 1
-            try:
-                name = await self._submissions.existing(submission)
-            except CallmeshError as problem:
-                self._refuse(submission.request_id, problem)
-            else:
-                self._follow(name, submission.request_id)
+            await self._repeat(submission)
         refused, self._refused = self._refused, []
         updates = [_refusal(request_id, problem) for request_id, problem in refused]
         changed, self._changed = self._changed, {}
-        size = 0
         for name in changed:
-            for update in await self._update(name):
-                updates.append(update)
-                size += update.ByteSize()
-            if len(updates) >= MAX_UPDATES or size >= MAX_BYTES:
-                yield updates
-                updates, size = [], 0
-        if updates:
-            yield updates
+            updates += await self._update(name)
+        return _pages(updates) if updates else []
+
+    async def _repeat(self, submission: scheduler_pb2.Submission) -> None:
+        """Answer what the disk knew already with that run."""
+        self._recording -= 1
+        try:
+            name = await self._submissions.existing(submission)
+        except CallmeshError as problem:
+            self._refuse(submission.request_id, problem)
+        else:
+            self._follow(name, submission.request_id)
 
     async def _update(self, name: str) -> list[scheduler_pb2.RunUpdate]:
         followed = self._followed.get(name)
@@ -179,6 +180,20 @@ class SubmitStream:
         for followed in self._followed.values():
             followed.end()
         self._followed.clear()
+
+
+def _pages(updates: list[scheduler_pb2.RunUpdate]) -> list[list[scheduler_pb2.RunUpdate]]:
+    if len(updates) == 1:
+        return [updates]
+    pages: list[list[scheduler_pb2.RunUpdate]] = [[]]
+    size = 0
+    for update in updates:
+        size += update.ByteSize()
+        if pages[-1] and (len(pages[-1]) >= MAX_UPDATES or size > MAX_BYTES):
+            pages.append([])
+            size = update.ByteSize()
+        pages[-1].append(update)
+    return pages
 
 
 def _refusal(request_id: str, problem: CallmeshError) -> scheduler_pb2.RunUpdate:

@@ -277,4 +277,6 @@ def run_record(run: scheduler_pb2.Run) -> bytes:
 
 def outputs_record(run: scheduler_pb2.Run) -> bytes:
     """A run's outputs alone, as a `Run`."""
+    if not run.outputs:
+        return b""
     return bytes(scheduler_pb2.Run(outputs=run.outputs).SerializeToString())

@@ -226,6 +226,20 @@ class TestRuns:
         with pytest.raises(AlreadyExistsError, match="run `mine` already"):
             await run_to_end(mesh, run_name="mine")
 
+    async def test_of_two_that_want_one_name_at_once_one_gets_it(self, mesh: Any) -> None:
+        mesh.agent.outcome = lambda order: None
+        requests = [
+            pb.RunTaskRequest(submission=submission(f"q{n}", run_name="mine")) for n in range(2)
+        ]
+        answers = await asyncio.gather(
+            *(mesh.client.call(f"{S}/RunTask", each) for each in requests),
+            return_exceptions=True,
+        )
+        assert sorted(type(each).__name__ for each in answers) == [
+            "AlreadyExistsError",
+            "RunTaskResponse",
+        ]
+
     async def test_abort_ends_the_run_and_its_children_and_only_once(self, mesh: Any) -> None:
         mesh.agent.outcome = lambda order: None
         parent = await mesh.client.call(

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from callmesh._code import CodeProblem
+from callmesh._one_write import one_write
 
 try:
     import uvicorn
@@ -67,6 +68,8 @@ def server(app: Any, config: uvicorn.Config | None, listen_fd: int) -> Serve:
     """
     made = uvicorn.Config(app, access_log=False) if config is None else config
     _adapt(made)
+    made.load()
+    made.http_protocol_class = one_write(made.http_protocol_class)
 
     async def serve() -> None:
         await Server(made).serve(sockets=[_listener(listen_fd)])

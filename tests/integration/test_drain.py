@@ -1,0 +1,77 @@
+"""What is in flight when an instance is replaced, deleted or ended with the mesh."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets.exceptions
+import websockets.sync.client
+from mesh import Mesh, eventually
+
+PROJECTS = Path(__file__).parent / "projects"
+pytestmark = pytest.mark.slow
+
+
+def streams(folder: Path, name: str, version: str) -> str:
+    """A file with the app ``name`` in this version; ended instances leave a mark in ``folder``."""
+    text = (PROJECTS / "streams.py").read_text()
+    text = text.replace('VERSION = "one"', f'VERSION = "{version}"')
+    text = text.replace('NAME = "streams"', f'NAME = "{name}"')
+    text = text.replace('MARKS = ""', f'MARKS = "{folder}"')
+    path = folder / "streams_app.py"
+    path.write_text(text)
+    return str(path)
+
+
+def test_calls_in_flight_go_on_while_the_new_revision_serves(
+    shared_mesh: Mesh, tmp_path: Path
+) -> None:
+    shared_mesh.cli("deploy", streams(tmp_path, "in-flight", "one"))
+    endpoint = shared_mesh.json("get", "app", "in-flight")["endpoint"]
+    slow: list[str] = []
+    asking = threading.Thread(
+        target=lambda: slow.append(httpx.get(f"{endpoint}/slow", trust_env=False).json())
+    )
+    socket = websockets.sync.client.connect(endpoint.replace("http", "ws") + "/ws", proxy=None)
+    with httpx.stream("GET", f"{endpoint}/events", trust_env=False, timeout=10) as events:
+        lines = (line for line in events.iter_lines() if line)
+        assert next(lines) == "data: one 0"
+        asking.start()
+        shared_mesh.cli("deploy", streams(tmp_path, "in-flight", "two"))
+        moved = time.monotonic()
+        assert httpx.get(endpoint, trust_env=False).json() == "two"
+        socket.send("still here")
+        assert socket.recv(timeout=5) == "one still here"
+        assert next(lines).startswith("data: one")
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+            socket.recv(timeout=20)
+    lasted = time.monotonic() - moved
+    asking.join()
+    assert slow == ["one"]
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    assert 1 < lasted < 15
+    eventually(10, "the old instance ended", lambda: (tmp_path / "one").exists())
+
+
+def test_a_deleted_app_ends_its_lifespan_and_frees_its_name(
+    shared_mesh: Mesh, tmp_path: Path
+) -> None:
+    shared_mesh.cli("deploy", streams(tmp_path, "to-delete", "one"))
+    shared_mesh.cli("delete", "app", "to-delete")
+    eventually(10, "its lifespan ended", lambda: (tmp_path / "one").exists())
+    assert shared_mesh.cli("get", "app", "to-delete", check=False).returncode == 1
+    shared_mesh.cli("deploy", streams(tmp_path, "to-delete", "two"))
+    assert shared_mesh.get("to-delete") == (200, '"two"')
+
+
+def test_the_end_of_the_mesh_ends_apps_in_order(mesh: Mesh, tmp_path: Path) -> None:
+    mesh.cli("deploy", streams(tmp_path, "last", "one"))
+    mesh.down()
+    assert (tmp_path / "one").read_text() == "lifespan ended"
+    mesh.up()
+    assert eventually(10, "it is back", lambda: mesh.get("last")[0] == 200)

@@ -63,14 +63,15 @@ class Logs:
 
     def attempt_ended(self, worker: str, start: int, end: int) -> None:
         """An attempt's part of its worker's file is complete; 0: at its present size."""
-        path = self._worker_file(worker)
         if not end:
+            path = self._worker_file(worker)
             end = path.stat().st_size if path.exists() else start
         self._ends[worker, start] = end
         if len(self._ends) > REMEMBERED:
             self._ends.popitem(last=False)
-        for event in self._followers.get(path, ()):
-            event.set()
+        if self._followers:
+            for event in self._followers.get(self._worker_file(worker), ()):
+                event.set()
 
     def open(self, group: asyncio.TaskGroup, request: node_pb2.LogRequest, send: Send) -> None:
         """Answer a request by chunks, the last with ``end``."""

@@ -100,16 +100,18 @@ def acknowledged(draft: Draft, ack: node_pb2.AttemptAck) -> None:
     """The store holds its end, or does not know the attempt: forget it."""
     key = key_of(ack.run, ack.fence)
     attempt = draft.attempts.pop(key, None)
+    worker = draft.workers.get(attempt.worker) if attempt is not None else None
+    if worker is not None and worker.connected and worker.attempt != key:
+        # It removes what it may have spooled when it hears of this.
+        draft.do(SendAck(worker.id, ack))
+        return
     draft.do(ForgetSpooled(key.run, key.epoch, key.counter))
     if attempt is None:
         return
-    worker = draft.workers.get(attempt.worker)
     if worker is None:
         pools.drop_if_unused(draft, attempt.pool)
     elif worker.attempt == key:
         workers.kill(draft, replace(worker, attempt=None))
-    elif worker.connected:
-        draft.do(SendAck(worker.id, ack))
 
 
 def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> None:

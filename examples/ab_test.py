@@ -69,6 +69,6 @@ async def tally() -> dict[str, int]:
 
 if __name__ == "__main__":
     flyte.init_from_config()
-    flyte.deploy(root_env)
+    flyte.deploy(root_env)[0].wait()
     for visitor in ("ada", "grace", "edsger", "barbara"):
         print(httpx.get(root_env.endpoint, params={"visitor": visitor}).json())

@@ -54,5 +54,5 @@ async def welcome(guest: str, language: str = "en") -> dict[str, str]:
 
 if __name__ == "__main__":
     flyte.init_from_config()
-    flyte.deploy(desk_env)
+    flyte.deploy(desk_env)[0].wait()
     print(httpx.get(f"{desk_env.endpoint}/welcome/Ada").json()["message"])

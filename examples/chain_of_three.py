@@ -73,6 +73,6 @@ async def ticket(start: str, end: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     flyte.init_from_config()
-    flyte.deploy(office_env)
+    flyte.deploy(office_env)[0].wait()
     way = {"start": "Basel", "end": "Bern"}
     print(httpx.get(f"{office_env.endpoint}/tickets", params=way).json())

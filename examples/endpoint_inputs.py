@@ -74,5 +74,5 @@ async def show(item: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     flyte.init_from_config()
-    flyte.deploy(shop_env)
+    flyte.deploy(shop_env)[0].wait()
     print(httpx.get(f"{shop_env.endpoint}/items/teapot").json())

@@ -69,5 +69,5 @@ async def listen() -> None:
 
 if __name__ == "__main__":
     flyte.init_from_config()
-    flyte.deploy(baker_env)
+    flyte.deploy(baker_env)[0].wait()
     asyncio.run(listen())

@@ -223,3 +223,19 @@ def _until(condition: Any, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("file", "printed"),
+    [
+        ("task_calls_app.py", "23.2"),
+        ("app_calls_app.py", "Welcome, Ada!"),
+        ("endpoint_inputs.py", "teapot"),
+        ("ab_test.py", "ada"),
+        ("chain_of_three.py", "Basel"),
+        ("task_calls_task.py", ""),
+        ("run_handles.py", "aborted"),
+    ],
+)
+def test_a_file_runs_as_a_script(examples: Mesh, file: str, printed: str) -> None:
+    assert printed in examples.python(ROOT / "examples" / file)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from callmesh.app.parameters import Input, Parameter
-from callmesh.app.types import Domain, Link, Port, Scaling, Timeouts
+from callmesh.app.types import Domain, Link, ListenPort, Port, Scaling, Timeouts
 from callmesh.environment import Environment
 from callmesh.policy import Unused
 from callmesh_wire import names
@@ -101,10 +101,10 @@ class AppEnvironment(Environment):
 
         return endpoint_of(self.name)
 
-    def get_port(self) -> int:
+    def get_port(self) -> ListenPort:
         """The port to listen on: the mesh's choice in an app's process, else the declared one."""
         assert isinstance(self.port, Port)
-        return int(os.environ.get("PORT") or self.port.port)
+        return ListenPort(os.environ.get("PORT") or self.port.port)
 
     def server(self, function: F) -> F:
         """Decorate the function that serves; it runs for as long as the app does."""

@@ -36,6 +36,19 @@ class Port:
             )
 
 
+class ListenPort(int):
+    """A port number that also answers as `Port` does: both spellings are in use."""
+
+    @property
+    def port(self) -> int:
+        """The number."""
+        return int(self)
+
+    @property
+    def name(self) -> None:
+        """The mesh's choice has no name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A page of an app that is worth a click."""

@@ -256,6 +256,5 @@ def failure_text(app: scheduler_pb2.App) -> str:
     ]
     lines = [f"app `{app.spec.name}` revision {app.revision} failed: {'; '.join(told[:2])}"]
     tails = [each.status.log_tail for each in app.instances if each.revision == app.revision]
-    for tail in tails[:1]:
-        lines += [f"  {line}" for line in tail]
+    lines += [f"  {line}" for line in next(filter(None, tails), ())]
     return "\n".join(lines)

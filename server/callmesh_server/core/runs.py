@@ -282,12 +282,14 @@ def _running(
 def _ended(world: World, run: Run, report: AttemptReport, now: float) -> list[Action]:
     after = copied(run)
     attempt = after.attempts[-1]
-    _note(after, report, now, live=_is_live(world, attempt.node))
+    live = _is_live(world, attempt.node)
+    _note(after, report, now, live=live)
     if report.phase == pb.ATTEMPT_PHASE_SUCCEEDED:
         after.outputs.extend(report.outputs)
         after.outputs_is_tuple = report.outputs_is_tuple
-        close(attempt, report.phase, None, now)
-        return end(world, after, pb.RUN_PHASE_SUCCEEDED, None, "", now)
+        ended = now if live else _ended_at(attempt, report, now)
+        close(attempt, report.phase, None, ended)
+        return end(world, after, pb.RUN_PHASE_SUCCEEDED, None, "", ended)
     error = report.error
     if attempts.is_stopping(attempt):
         return attempt_lost(world, after, error.message, now)
@@ -298,6 +300,15 @@ def _ended(world: World, run: Run, report: AttemptReport, now: float) -> list[Ac
     # LOST, or ABORTED without our having asked for it.
     why = error.message or report.message or "its worker ended without a word"
     return attempt_lost(world, after, why, now)
+
+
+def _ended_at(attempt: Attempt, report: AttemptReport, now: float) -> float:
+    """When user code ended, by a report that waited for the connection.
+
+    Never before the attempt started, nor in the future, whatever its clock says.
+    """
+    said = seconds(report.ended_at) if report.HasField("ended_at") else now
+    return min(now, max(said, seconds(attempt.started_at)))
 
 
 def _said(error: Failure, kind: str, message: str) -> Failure:

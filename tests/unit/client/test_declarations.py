@@ -248,6 +248,7 @@ def test_the_port_is_the_meshs_choice_in_a_workload(monkeypatch: pytest.MonkeyPa
     assert env.get_port() == 8123
     monkeypatch.setenv("PORT", "40001")
     assert env.get_port() == 40001
+    assert (env.get_port().port, env.get_port().name) == (40001, None)
 
 
 def test_a_fastapi_app_gets_a_link_to_its_docs() -> None:

@@ -388,6 +388,21 @@ def test_a_returning_node_ends_what_it_does_not_report(core):
     assert attempts.current(core.run("new"))
 
 
+def test_an_end_that_waited_for_the_server_tells_its_own_time(core):
+    core.submit("r1", task())
+    core.attempt("r1", pb.ATTEMPT_PHASE_RUNNING)
+    core.leave()
+    core.join(complete=False)
+    report = node_pb2.AttemptReport(
+        run="r1", number=1, fence=fence(1), phase=pb.ATTEMPT_PHASE_SUCCEEDED,
+        ended_at=stamp(core.now + 3),
+    )  # fmt: skip
+    for late, expected in ((5.0, 3.0), (1.0, 1.0)):
+        actions = runs.attempt_reported(core.world, "n1", report, core.now + late)
+        (put,) = (each for each in actions if isinstance(each, do.PutRun))
+        assert put.run.ended_at == stamp(core.now + expected)
+
+
 def test_a_lost_node_ends_its_attempts_and_they_run_elsewhere(core):
     core.submit("r1", task())
     core.leave()

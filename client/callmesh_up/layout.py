@@ -77,7 +77,12 @@ class Layout:
 
 
 def default_state(environ: Mapping[str, str]) -> Path:
-    """The state folder when none is named: ``$XDG_STATE_HOME/callmesh/default``."""
+    """The state folder when none is named on the command line.
+
+    ``$CALLMESH_STATE_DIR``, else ``$XDG_STATE_HOME/callmesh/default``.
+    """
+    if named := environ.get("CALLMESH_STATE_DIR"):
+        return Path(named)
     home = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(home) / "callmesh" / "default"
 

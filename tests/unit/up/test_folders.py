@@ -26,6 +26,11 @@ def test_sockets_get_a_short_path_of_their_own(tmp_path: Path) -> None:
     assert len(str(one.runtime)) < 60
 
 
+def test_the_environment_names_the_folder() -> None:
+    assert layout.default_state({"CALLMESH_STATE_DIR": "/s", "XDG_STATE_HOME": "/x"}) == Path("/s")
+    assert layout.default_state({"XDG_STATE_HOME": "/x"}) == Path("/x/callmesh/default")
+
+
 def test_folders_are_private(found: layout.Layout) -> None:
     layout.prepare(found)
     for folder in (found.state, found.runtime, found.server, found.agent):

@@ -97,7 +97,7 @@ _PLACES: dict[str, str] = {
     "with_runcontext": "run",
     "with_servecontext": "serving",
 }
-_MODULES = ("app", "errors", "io", "remote")
+_MODULES = ("app", "errors", "io", "prefetch", "remote")
 
 
 class _Package(ModuleType):

@@ -148,7 +148,6 @@ def ready(draft: Draft, event: events.InstanceReady) -> None:
         exposed=event.exposed,
         ready_since=since,
         failures=0,
-        log_tail=(),
     )
     message = "listens beyond this machine by its own choice" if event.exposed else ""
     if instance.phase is Phase.READY:

@@ -70,6 +70,16 @@ def test_a_crash_loop_backs_off_and_says_why(node, tools):
     assert "before it was ready" in status.message
 
 
+def test_what_is_back_still_says_how_it_ended_last(node, tools):
+    process = serving(node, tools)
+    node.exit(process, 7, "the disk is on fire")
+    node.started(WEB)
+    node.ready(WEB)
+    status = tools.of(do.ReportInstance, node.done)[-1].report.status
+    assert status.state == scheduler_pb2.INSTANCE_STATE_READY
+    assert (status.last_exit, list(status.log_tail)) == ("exit code 7", ["the disk is on fire"])
+
+
 def test_crashes_are_forgotten_after_five_healthy_minutes(node, tools):
     process = serving(node, tools)
     node.exit(process, 1)

@@ -91,15 +91,19 @@ def _secrets_folder(files: Mapping[str, bytes], folder: Path) -> dict[str, str]:
 
 
 def endpoint_parameters(
-    spec: scheduler_pb2.AppSpec, endpoints: Mapping[str, str]
+    spec: scheduler_pb2.AppSpec, endpoints: Mapping[str, str], ingress_port: int
 ) -> dict[str, str]:
-    """The parameters that need no file: texts, and the endpoints of other apps."""
+    """The parameters that need no file: texts, and the endpoints of other apps.
+
+    A public endpoint is for browsers: the app's host at the ingress.
+    """
     values = {}
     for each in spec.parameters:
         match each.WhichOneof("value"):
             case "app_endpoint":
                 name = AppName(spec.project, spec.domain, each.app_endpoint).mesh_name
-                values[each.name] = endpoints[name]
+                public = f"http://{name}.localhost:{ingress_port}"
+                values[each.name] = public if each.public else endpoints[name]
             case "text" | None:
                 values[each.name] = each.text
     return values

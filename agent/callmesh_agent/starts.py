@@ -41,7 +41,7 @@ class Starts:
             )
         secrets_dir = self.secrets_of_instance(instance.id)
         environment.place_secrets(secrets_dir, desired.secret_files)
-        parameters = environment.endpoint_parameters(spec, endpoints)
+        parameters = environment.endpoint_parameters(spec, endpoints, self._settings.ingress_port)
         for each in spec.parameters:
             if each.WhichOneof("value") == "blob":
                 folder = secrets_dir / "parameters"

@@ -227,6 +227,7 @@ def _parameter(env: AppEnvironment, each: Parameter, extra: Extra) -> scheduler_
         )
     if isinstance(value, AppEndpoint):
         made.app_endpoint = value.app_name
+        made.public = value.public
     else:
         made.text = text_of(value)
     return made

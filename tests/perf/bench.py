@@ -202,7 +202,7 @@ def write(text: str) -> None:
         "Written by `make bench`. Every floor was measured in the same run as the figure\n"
         "beside it; between runs, on a noisy machine, only the ratios compare.\n\n"
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), "
-        f"Python {platform.python_version()}.\n\n{text}\n"
+        f"Python {platform.python_version()}.\n\n{text}\n\n{(HERE / 'notes.md').read_text()}"
     )
 
 

@@ -82,11 +82,13 @@ def test_later_sources_win():
 def test_an_app_endpoint_is_the_address_of_its_mesh_port():
     parameters = [
         scheduler_pb2.AppParameter(name="backend", app_endpoint="api"),
+        scheduler_pb2.AppParameter(name="page", app_endpoint="api", public=True),
         scheduler_pb2.AppParameter(name="model", text="small"),
     ]
     endpoints = {"api": "http://127.0.0.1:20001"}
-    assert environment.endpoint_parameters(spec(parameters=parameters), endpoints) == {
+    assert environment.endpoint_parameters(spec(parameters=parameters), endpoints, 7480) == {
         "backend": "http://127.0.0.1:20001",
+        "page": "http://api.localhost:7480",
         "model": "small",
     }
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,9 @@ class Mesh:
         found = [
             p
             for p in self.processes()
-            if (marks[kind] in p.cmdline()[:4] if kind in marks else p.name() == kind)
+            if (marks[kind] in command(p)[:4] if kind in marks else name(p) == kind)
         ]
-        assert len(found) == 1, (kind, [p.cmdline() for p in self.processes()])
+        assert len(found) == 1, (kind, [command(p) for p in self.processes()])
         return found[0]
 
     @contextmanager
@@ -153,12 +153,29 @@ class Mesh:
                 self.down()
             finally:
                 left = [p for p in psutil.process_iter() if _belongs(p, marks)]
-                told = [f"{p.pid} {' '.join(p.cmdline())}" for p in left]
+                told = [f"{p.pid} {' '.join(command(p))}" for p in left]
                 for process in left:
-                    process.kill()
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
         assert not told, f"left running: {told}"
         assert not runtime.exists(), f"left: {list(runtime.iterdir())}"
         assert not (self.state / "up.lock").exists()
+
+
+def command(process: psutil.Process) -> list[str]:
+    """A process's command line; empty for one that has just ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def name(process: psutil.Process) -> str:
+    """A process's name; empty for one that has just ended."""
+    try:
+        return str(process.name())
+    except psutil.Error:
+        return ""
 
 
 def _belongs(process: psutil.Process, marks: tuple[str, ...]) -> bool:
@@ -171,7 +188,7 @@ def _belongs(process: psutil.Process, marks: tuple[str, ...]) -> bool:
         texts += [file.path for file in process.open_files()]
     except (psutil.Error, OSError):
         return False
-    return "pytest" not in process.cmdline()[:3] and any(
+    return "pytest" not in command(process)[:3] and any(
         mark in text for text in texts for mark in marks
     )
 

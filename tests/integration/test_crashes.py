@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from load import Load
-from mesh import ROOT, Mesh, eventually
+from mesh import ROOT, Mesh, command, eventually
 
 PROJECTS = Path(__file__).parent / "projects"
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_killing_the_supervisor_changes_nothing_for_callers(busy: Mesh) -> None:
 
 
 def _other_supervisor(mesh: Mesh, old: int) -> bool:
-    found = [p for p in mesh.processes() if "callmesh_agent.supervisor" in p.cmdline()]
+    found = [p for p in mesh.processes() if "callmesh_agent.supervisor" in command(p)]
     return len(found) == 1 and found[0].pid != old
 
 
@@ -141,7 +141,7 @@ def test_killing_server_and_agent_leaves_apps_calling_each_other(busy: Mesh) -> 
     assert not load.misses + fresh.misses
     assert instance_pids(busy, "pair") | instance_pids(busy, "front") == before
     assert every_run_has_its_result(busy, running) > 10
-    alive = [p for p in busy.processes() if "callmesh_agent.supervisor" in p.cmdline()]
+    alive = [p for p in busy.processes() if "callmesh_agent.supervisor" in command(p)]
     assert len(alive) == 1
 
 

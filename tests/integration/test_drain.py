@@ -36,19 +36,21 @@ def test_calls_in_flight_go_on_while_the_new_revision_serves(
     asking = threading.Thread(
         target=lambda: slow.append(httpx.get(f"{endpoint}/slow", trust_env=False).json())
     )
-    socket = websockets.sync.client.connect(endpoint.replace("http", "ws") + "/ws", proxy=None)
-    with httpx.stream("GET", f"{endpoint}/events", trust_env=False, timeout=10) as events:
+    with (
+        websockets.sync.client.connect(endpoint.replace("http", "ws") + "/ws", proxy=None) as ws,
+        httpx.stream("GET", f"{endpoint}/events", trust_env=False, timeout=10) as events,
+    ):
         lines = (line for line in events.iter_lines() if line)
         assert next(lines) == "data: one 0"
         asking.start()
         shared_mesh.cli("deploy", streams(tmp_path, "in-flight", "two"))
         moved = time.monotonic()
         assert httpx.get(endpoint, trust_env=False).json() == "two"
-        socket.send("still here")
-        assert socket.recv(timeout=5) == "one still here"
+        ws.send("still here")
+        assert ws.recv(timeout=5) == "one still here"
         assert next(lines).startswith("data: one")
         with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
-            socket.recv(timeout=20)
+            ws.recv(timeout=20)
     lasted = time.monotonic() - moved
     asking.join()
     assert slow == ["one"]

@@ -19,8 +19,9 @@ WAYS = (sockdiag._ask, sockdiag._read)
 def test_a_listener_is_told_either_way(way, family, address):
     with socket.create_server((address, 0), family=family) as server:
         port = server.getsockname()[1]
-        (found,) = way(family, LISTEN, port)
-    assert (found.address, found.port) == (address, port)
+        # Others may listen on the same number elsewhere; a dump may tell one twice.
+        (found,) = {each for each in way(family, LISTEN, port) if each.address == address}
+    assert found.port == port
     assert found.inode
 
 
@@ -29,8 +30,8 @@ def test_connections_are_told_by_their_local_port(way):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:
-            assert len(way(socket.AF_INET, ESTABLISHED, port)) == 1
-            (other_end,) = way(socket.AF_INET, ESTABLISHED, client.getsockname()[1])
+            assert len(set(way(socket.AF_INET, ESTABLISHED, port))) == 1
+            (other_end,) = set(way(socket.AF_INET, ESTABLISHED, client.getsockname()[1]))
     assert isinstance(other_end, Socket)
     assert other_end.port != port
 

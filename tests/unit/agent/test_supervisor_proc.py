@@ -18,6 +18,10 @@ from callmesh_agent.supervisor.locks import take
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["/bin/sleep", "60"], env={"A": "x=y"}, start_new_session=True) as child:
         try:
+            # `Popen` returns before the kernel shows the new environment.
+            until = time.monotonic() + 10
+            while not proc.environment(child.pid) and time.monotonic() < until:
+                time.sleep(0.001)
             yield child
         finally:
             child.kill()

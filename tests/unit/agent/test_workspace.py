@@ -76,17 +76,42 @@ async def test_two_at_once_end_with_one_folder(workspace, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "member",
-    [tarfile.TarInfo("../evil.py"), tarfile.TarInfo("/tmp/evil.py"), link("l", "/etc/passwd")],
+    ("member", "said"),
+    [
+        (tarfile.TarInfo("../evil.py"), "`../evil.py` leads out of it"),
+        (tarfile.TarInfo("/tmp/evil.py"), "`/tmp/evil.py` leads out of it"),
+        (link("l", "/etc/passwd"), "`l` is neither a file nor a folder"),
+    ],
 )
-async def test_nothing_is_written_outside_of_it(workspace, store, tmp_path, member):
+async def test_nothing_is_written_outside_of_it(workspace, store, tmp_path, member, said):
     digest = store.add(archive((member, b"")))
-    try:
+    with pytest.raises(DataLossError, match=said):
         await workspace.unpack(digest)
-    except DataLossError:
-        assert not (tmp_path / "bundles" / digest).exists()
+    assert list((tmp_path / "bundles").iterdir()) == []
     assert not (tmp_path / "evil.py").exists()
-    assert not (tmp_path / "bundles" / "evil.py").exists()
+
+
+async def test_no_python_newer_than_3_11_0_is_needed(workspace, store, tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    script = tarfile.TarInfo("bin/run.sh")
+    script.mode = 0o4777
+    digest = store.add(archive((script, b"true"), (tarfile.TarInfo("a.py"), b"x = 1")))
+    await workspace.unpack(digest)
+    root = tmp_path / "bundles" / digest
+    assert (root / "a.py").read_bytes() == b"x = 1"
+    modes = [(root / name).stat().st_mode & 0o7777 for name in ("bin/run.sh", "a.py")]
+    assert modes == [0o755, 0o644]
+
+
+async def test_a_link_that_is_there_already_leads_nowhere(workspace, store, tmp_path):
+    (tmp_path / "own" / "data").mkdir(parents=True)
+    (tmp_path / "own" / "data" / "out").symlink_to(tmp_path)
+    ref = common_pb2.BlobRef(
+        digest=store.add(archive((tarfile.TarInfo("out/evil.py"), b""))), media="bundle"
+    )
+    with pytest.raises(DataLossError, match="leads out of it"):
+        await workspace.place(ref, "data", "", tmp_path / "own")
+    assert not (tmp_path / "evil.py").exists()
 
 
 async def test_what_is_not_an_archive_leaves_nothing(workspace, store, tmp_path):

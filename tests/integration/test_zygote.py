@@ -145,9 +145,11 @@ async def test_the_end_of_a_fork_is_known_with_its_status(rig: Rig) -> None:
     await rig.base()
     await rig.app("a", environment={"EXIT": "7"})
     assert (await rig.own.exited("app/a")).exit_status == 7
-    again = await rig.app("a", environment={})
-    os.kill(again.pid, signal.SIGSEGV)
-    assert (await rig.own.exited("app/a")).exit_status == -signal.SIGSEGV
+    # At once: some are killed while the process that forked them is still there.
+    for _ in range(20):
+        again = await rig.app("a", environment={})
+        os.kill(again.pid, signal.SIGSEGV)
+        assert (await rig.own.exited("app/a")).exit_status == -signal.SIGSEGV
 
 
 async def test_workers_share_an_import_and_no_random_numbers(rig: Rig) -> None:
@@ -209,7 +211,7 @@ async def test_whatever_a_module_raises_is_told(rig: Rig, source: str, error: st
         (THREAD, "the thread `pump`"),
         (BARE_THREAD, "thread"),
         ("import os\nfd = os.eventfd(0)", "eventfd"),
-        ("fd = open('/dev/kmsg')", "the device /dev/kmsg"),
+        ("import os\nfd = os.open('/dev/ptmx', os.O_RDWR)", "the device /dev/ptmx"),
     ],
     ids=["loop", "socket", "thread", "bare-thread", "eventfd", "device"],
 )

@@ -258,10 +258,17 @@ class Processes:
     def _on_end(self, tracked: Tracked) -> None:
         process = tracked.process
         asyncio.get_running_loop().remove_reader(tracked.pidfd)
-        del self._by_pid[process.pid]
         # Before the reaping: an unreaped leader keeps its group's number.
         proc.kill_group(process.pid, process.start_ticks)
         status = proc.reap(tracked.pidfd)
+        if (
+            status is None
+            and not tracked.is_adopted
+            and proc.start_ticks(process.pid) == process.start_ticks
+        ):
+            # Still the child of the spare that forked it: SIGCHLD comes with the spare's end.
+            return
+        del self._by_pid[process.pid]
         os.close(tracked.pidfd)
         tracked.pidfd = -1
         tracked.cancel_kill()

@@ -19,6 +19,11 @@ from callmesh.remote.task import Task
 from callmesh_wire.errors import CallmeshError, DeadlineError, UnavailableError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
+# Seconds from start to ready, where an app does not set its own limit.
+STARTUP_LIMIT = 60.0
+# What a deploy itself can do nothing about, and time alone may not.
+_FOR_OTHERS_TO_END = frozenset({"Unschedulable", "DependencyMissing"})
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -235,16 +240,33 @@ async def _until_ready(app: App, tell: OnProgress) -> None:
     def on_away(problem: UnavailableError) -> None:
         tell(Progress("", "reconnecting", problem.message))
 
-    async for answer in _watching.app_states(scope, app.name, on_away):
-        if answer.deleted:
-            raise DeploymentError(f"app `{app.name}` was deleted while it was deployed")
-        app.pb2 = answer.app
-        message = progress_text(answer.app)
-        if (app.state, message) != last:
-            last = (app.state, message)
-            tell(Progress(app.name, app.state, message))
-        if _is_settled(answer.app, revision):
-            return
+    try:
+        async with asyncio.timeout(None) as patience:
+            async for answer in _watching.app_states(scope, app.name, on_away):
+                if answer.deleted:
+                    raise DeploymentError(f"app `{app.name}` was deleted while it was deployed")
+                app.pb2 = answer.app
+                message = progress_text(answer.app)
+                if (app.state, message) != last:
+                    last = (app.state, message)
+                    tell(Progress(app.name, app.state, message))
+                if _is_settled(answer.app, revision):
+                    return
+                _wait_for_others(patience, answer.app)
+    except TimeoutError:
+        raise DeploymentError(
+            f"app `{app.name}` {progress_text(app.pb2)}; it is kept, and starts once that changes"
+        ) from None
+
+
+def _wait_for_others(patience: asyncio.Timeout, app: scheduler_pb2.App) -> None:
+    """Let a wait that somebody else has to end last as long as a start may, from now on."""
+    progress = next((each for each in app.conditions if each.type == "Progressing"), None)
+    if progress is None or progress.reason not in _FOR_OTHERS_TO_END:
+        patience.reschedule(None)
+    elif patience.when() is None:
+        limit = app.spec.timeouts.startup.ToTimedelta().total_seconds() or STARTUP_LIMIT
+        patience.reschedule(asyncio.get_running_loop().time() + limit)
 
 
 def _is_settled(app: scheduler_pb2.App, revision: int) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from callmesh import _codecs, values
@@ -141,12 +142,18 @@ def _is(kind: str, value: Any) -> bool:
 def _check(parameter: scheduler_pb2.TaskParameter | None, wire: common_pb2.Value) -> None:
     if parameter is None or not parameter.schema or wire.WhichOneof("kind") != "json":
         return
-    schema = json.loads(parameter.schema)
+    schema = _parsed(parameter.schema)
     if schema.get("x-python-object"):
         raise Mismatch(f"must be a `{parameter.type}`, which has no JSON form")
     found = mismatch(schema, json.loads(wire.json))
     if found:
         raise Mismatch(f"must be `{parameter.type}`, not {found}")
+
+
+@lru_cache(maxsize=512)
+def _parsed(schema: str) -> Mapping[str, Any]:
+    parsed: Mapping[str, Any] = json.loads(schema)
+    return parsed
 
 
 def _parameter(each: ParameterHint) -> scheduler_pb2.TaskParameter:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import websockets.exceptions
 import websockets.sync.client
@@ -60,6 +61,44 @@ def test_calls_in_flight_go_on_while_the_new_revision_serves(
     eventually(10, "the old instance ended", lambda: (tmp_path / "one").exists())
 
 
+def test_events_end_at_the_drain_limit(shared_mesh: Mesh, tmp_path: Path) -> None:
+    shared_mesh.cli("deploy", streams(tmp_path, "eventful", "one"))
+    endpoint = shared_mesh.json("get", "app", "eventful")["endpoint"]
+    lines: list[str] = []
+    with httpx.stream("GET", f"{endpoint}/events", trust_env=False, timeout=20) as events:
+        lasting = events.iter_lines()
+        lines.append(next(lasting))
+        shared_mesh.cli("deploy", streams(tmp_path, "eventful", "two"))
+        moved = time.monotonic()
+        with pytest.raises(httpx.RemoteProtocolError):
+            lines.extend(lasting)
+    assert 2 < time.monotonic() - moved < 15
+    assert {line.split()[1] for line in lines if line} == {"one"}
+    eventually(10, "the old instance's lifespan ended", lambda: (tmp_path / "one").exists())
+
+
+STUBBORN = """
+import callmesh as flyte
+env = flyte.app.AppEnvironment(
+    name="stubborn", requires_auth=False,
+    args=["sh", "-c", "trap '' TERM; python -m http.server --bind 127.0.0.1 $PORT & wait; wait"],
+)
+"""
+
+
+def test_what_ignores_term_is_killed(shared_mesh: Mesh, tmp_path: Path) -> None:
+    file = tmp_path / "stubborn_app.py"
+    file.write_text(STUBBORN)
+    shared_mesh.cli("deploy", str(file))
+    pid = shared_mesh.json("get", "app", "stubborn")["instances"][0]["pid"]
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    assert len(family) == 2
+    began = time.monotonic()
+    shared_mesh.cli("delete", "app", "stubborn")
+    assert time.monotonic() - began < 25
+    assert not any(each.is_running() for each in family)
+
+
 def test_a_deleted_app_ends_its_lifespan_and_frees_its_name(
     shared_mesh: Mesh, tmp_path: Path
 ) -> None:
@@ -69,6 +108,26 @@ def test_a_deleted_app_ends_its_lifespan_and_frees_its_name(
     assert shared_mesh.cli("get", "app", "to-delete", check=False).returncode == 1
     shared_mesh.cli("deploy", streams(tmp_path, "to-delete", "two"))
     assert shared_mesh.get("to-delete") == (200, '"two"')
+
+
+def test_the_end_of_the_mesh_lets_a_call_end(mesh: Mesh, tmp_path: Path) -> None:
+    mesh.cli("deploy", streams(tmp_path, "last-call", "one"))
+    endpoint = mesh.json("get", "app", "last-call")["endpoint"]
+    answers: list[str] = []
+
+    def call() -> None:
+        try:
+            answers.append(httpx.get(f"{endpoint}/slow", trust_env=False, timeout=20).text)
+        except httpx.HTTPError as problem:
+            answers.append(repr(problem))
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    time.sleep(0.5)
+    mesh.down()
+    calling.join()
+    assert answers == ['"one"']
+    mesh.up()
 
 
 def test_the_end_of_the_mesh_ends_apps_in_order(mesh: Mesh, tmp_path: Path) -> None:

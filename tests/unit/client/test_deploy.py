@@ -9,6 +9,7 @@ import pytest
 import callmesh as flyte
 from callmesh import errors, settings
 from callmesh._places import Place
+from callmesh.remote.app import failure_text
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 back = flyte.app.AppEnvironment(name="back", args=["true"], requires_auth=False)
@@ -142,6 +143,22 @@ def test_a_wait_ends_at_the_callers_deadline(mesh: Any) -> None:
         deployment.wait(timeout=0.2)
 
 
+@pytest.mark.parametrize("reason", ["Unschedulable", "DependencyMissing"])
+def test_what_others_have_to_end_is_waited_for_as_long_as_a_start(mesh: Any, reason: str) -> None:
+    (deployment,) = flyte.deploy(back)
+    waits = common_pb2.Condition(
+        type="Progressing",
+        status=common_pb2.CONDITION_STATUS_FALSE,
+        reason=reason,
+        message="revision 1 fits no node: it is full",
+    )
+    app = state("back", "PENDING", conditions=[waits])
+    app.spec.timeouts.startup.FromMilliseconds(100)
+    mesh.apps["back"] = [app]
+    with pytest.raises(errors.DeploymentError, match=r"`back` revision 1 fits no node: it is full"):
+        deployment.wait(timeout=10)
+
+
 def test_serve_returns_a_ready_app(mesh: Any) -> None:
     mesh.apps["back"] = [state("back", "READY", serving=1)]
     app = flyte.serve(back)
@@ -188,3 +205,13 @@ def test_apps_are_read_models(mesh: Any) -> None:
         errors.AppNotFoundError, match="`nope` is not deployed in project `default`"
     ):
         flyte.remote.App.get("nope")
+
+
+def test_a_failure_is_told_once_where_both_conditions_tell_it() -> None:
+    why = "revision 1 was not ready within 4 s"
+    both = [
+        common_pb2.Condition(type=kind, status="CONDITION_STATUS_FALSE", message=message)
+        for kind, message in (("Progressing", f"{why}\nlast words"), ("Ready", why))
+    ]
+    text = failure_text(state("web", "FAILED", conditions=both))
+    assert text == f"app `web` revision 1 failed: {why}\nlast words"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from google.protobuf.duration_pb2 import Duration
 
 from callmesh_server.core import actions as do
-from callmesh_server.core import instances, liveness, revisions, runs
+from callmesh_server.core import instances, liveness, revisions, runs, view
 from callmesh_server.core.decide import decide
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.times import stamp
@@ -33,6 +33,11 @@ STATE = (
 )
 LEASE = 10.0
 MIB = 1024 * 1024
+RUN, DRAIN, STOP = (
+    pb.INSTANCE_INTENT_RUN,
+    pb.INSTANCE_INTENT_DRAIN,
+    pb.INSTANCE_INTENT_STOP,
+)
 
 
 class CountingIds:
@@ -283,3 +288,14 @@ def seconds(amount: float) -> Duration:
     duration = Duration()
     duration.FromNanoseconds(int(amount * 1e9))
     return duration
+
+
+def intents(core: Core, name: str = "web") -> dict[str, int]:
+    return {each.id: each.intent for each in core.instances(name)}
+
+
+def endpoints(core: Core, name: str = "web") -> list[tuple[str, int]]:
+    (service,) = [
+        each.service for each in view.mesh_view(core.world, 1).services if each.service.name == name
+    ]
+    return [(each.instance_id, each.health) for each in service.endpoints]

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import pytest
-from core_world import LEASE, MIB, Core, CountingIds, app_spec, hello, seconds
+from core_world import (
+    DRAIN,
+    LEASE,
+    MIB,
+    RUN,
+    STOP,
+    Core,
+    CountingIds,
+    app_spec,
+    endpoints,
+    hello,
+    intents,
+    seconds,
+)
 
 from callmesh_server.core import actions as do
 from callmesh_server.core import deployments, instances, liveness, revisions, view
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.times import stamp
-from callmesh_wire.errors import ConflictError, FailedPreconditionError, NotFoundError
+from callmesh_wire.errors import ConflictError
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
 
-RUN, DRAIN, STOP = (
-    pb.INSTANCE_INTENT_RUN,
-    pb.INSTANCE_INTENT_DRAIN,
-    pb.INSTANCE_INTENT_STOP,
-)
 WEB = AppName("default", "development", "web")
-
-
-def intents(core: Core, name: str = "web") -> dict[str, int]:
-    return {each.id: each.intent for each in core.instances(name)}
-
-
-def endpoints(core: Core, name: str = "web") -> list[tuple[str, int]]:
-    (service,) = [
-        each.service for each in view.mesh_view(core.world, 1).services if each.service.name == name
-    ]
-    return [(each.instance_id, each.health) for each in service.endpoints]
 
 
 def test_a_first_deploy_places_one_instance_and_says_so():
@@ -316,49 +313,6 @@ def test_scaling_up_and_down(core):
     assert core.said("web") == ("Degraded", "2 of 3 ready")
     core.update("web", scale=pb.ScaleApp(min_replicas=1))
     assert intents(core) == {first.id: RUN, second.id: STOP, third.id: DRAIN}
-
-
-def test_redeploying_the_same_keeps_the_revision(core):
-    core.deploy(app_spec(version="a"))
-    core.ready("web")
-    core.deploy(app_spec(version="b", description="new", min_replicas=2))
-    app = core.app("web")
-    assert (app.revision, app.serving_spec.version, len(core.instances("web"))) == (1, "b", 2)
-
-
-def test_deactivate_and_activate(core):
-    core.deploy(app_spec())
-    core.ready("web")
-    core.update("web", desired_state=pb.DESIRED_STATE_INACTIVE)
-    assert core.app("web").state == pb.APP_STATE_INACTIVE
-    assert core.said("web")[1] == "is being deactivated: 1 instance to stop"
-    assert core.only("web").intent == DRAIN
-    core.all_gone("web")
-    assert core.said("web")[1] == "is inactive: activate it to call it"
-    assert endpoints(core) == []
-    core.update("web", desired_state=pb.DESIRED_STATE_ACTIVE)
-    core.ready("web")
-    assert core.app("web").state == pb.APP_STATE_READY
-
-
-def test_rollback_is_a_new_revision(core):
-    core.deploy(app_spec(args=["one"]))
-    core.ready("web")
-    core.deploy(app_spec(args=["two"]))
-    core.ready("web")
-    core.update("web", rollback_to=0)
-    app = core.app("web")
-    assert (app.revision, list(app.spec.args)) == (3, ["one"])
-    core.ready("web")
-    assert core.app("web").serving_revision == 3
-
-
-def test_rollback_without_a_ready_revision_is_refused(core):
-    core.deploy(app_spec())
-    with pytest.raises(FailedPreconditionError, match="no earlier revision"):
-        core.update("web", rollback_to=0)
-    with pytest.raises(NotFoundError, match="no revision 7"):
-        core.update("web", rollback_to=7)
 
 
 def test_an_old_etag_is_refused(core):

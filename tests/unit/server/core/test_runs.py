@@ -142,6 +142,11 @@ def test_lost_attempts_are_tried_again_without_using_up_a_retry(core):
     core.submit("r1", task())
     for lost in range(1, 6):
         core.attempt("r1", pb.ATTEMPT_PHASE_LOST, message="its worker was killed")
+        if lost > 1:
+            assert core.run("r1").message == (
+                f"attempt {lost} was lost (its worker was killed); the next starts in "
+                f"{0.5 * 2 ** (lost - 2):g} s"
+            )
         core.renew()
         core.advance(9)
         assert len(core.run("r1").attempts) == lost + 1
@@ -346,7 +351,9 @@ def test_abort_ends_a_run_and_its_children_at_once(core):
     core.take_sent()
     core.perform(runs.abort(core.world, "p", "asked by a user", core.now))
     assert [core.run(each).phase for each in "pcg"] == [pb.RUN_PHASE_ABORTED] * 3
-    assert core.run("p").error.type == "Aborted"
+    error = core.run("p").error
+    assert (error.type, error.message) == ("Aborted", "asked by a user")
+    assert core.run("p").message == "aborted: asked by a user"
     assert core.run("g").message == "aborted: its parent run `c` has ended"
     assert [each.run for each in core.take_sent()] == ["p", "c", "g"]
     assert slots_used(core) == 0

@@ -157,6 +157,11 @@ def find_listener(target: Target) -> Listener | None:
 
 def _why_silent(target: Target) -> str:
     silent = f"nothing of it listens on port {target.ports[0]} yet, which PORT names"
+    elsewhere = sorted({each.port for each in ports.own_listeners(target.pid, ports.listeners())})
+    if elsewhere:
+        # It answers the question by itself: the command does not use the port it was given.
+        heard = " and ".join(str(port) for port in elsewhere[:3])
+        return f"{silent}; it listens on {heard} instead: have it use `$PORT`"
     for port in target.ports[1:]:
         holder = ports.holder(port)
         if holder is not None:

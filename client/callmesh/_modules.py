@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -76,9 +77,10 @@ def import_name(path: Path) -> tuple[str, Path]:
     cannot be imported.
     """
     path = path.resolve()
-    if "." in path.stem:
+    if not re.fullmatch(r"[\w-]+", path.stem):
         raise CodeBundleError(
-            f"`{path}` cannot be imported by a worker: its name must not have a dot before `.py`"
+            f"`{path}` cannot be imported by a worker: before `.py` its name must have letters, "
+            "digits, `_` and `-` only"
         )
     parts, folder = [path.stem], path.parent
     while (folder / "__init__.py").exists() and folder.parent != folder:

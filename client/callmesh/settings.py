@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from callmesh import _places, _runtime
+from callmesh import _notices, _places, _runtime
 from callmesh._places import Place
 from callmesh._sync import immediate
 from callmesh.errors import InitializationError
@@ -142,7 +142,8 @@ def init_from_config(
     """Settle how this process reaches the mesh, by what is found.
 
     `CALLMESH_ENDPOINT`, the config file, the mesh of the local state folder;
-    local mode where there is none. A config file that is named must exist.
+    local mode where there is none, which is said. A config file that is named
+    must exist.
     """
     del log_level, log_format, user_log_level, org
     environ = dict(os.environ)
@@ -153,6 +154,10 @@ def init_from_config(
         or _places.from_state(environ)
     )
     base = Settings(mode=REMOTE, place=place) if place else Settings()
+    if place is None and not _runtime.workload_socket():
+        folder = _places.state_dir(environ)
+        said = f"no mesh runs on the state folder `{folder}`, so tasks run in this process"
+        _notices.say([f"{said}: `callmesh up` starts one"])
     _settle(_scoped(base, project, domain, file), root_dir)
 
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 import os
 import sys
 
-from callmesh_up import detach, down
-from callmesh_up.layout import LayoutProblem, find
-from callmesh_up.options import DownOptions, parse
-from callmesh_up.record import AlreadyRunning
+INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run one verb; the exit code."""
-    options = parse(sys.argv[1:])
+    """Run one verb; the exit code. A Ctrl-C that finds nothing to end is silent."""
+    try:
+        return _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported where a Ctrl-C is met: that takes most of a start.
+    from callmesh_up import detach, down
+    from callmesh_up.layout import LayoutProblem, find
+    from callmesh_up.options import DownOptions, parse
+    from callmesh_up.record import AlreadyRunning
+    from callmesh_up.speaker import Speaker
+
+    options = parse(arguments)
     layout = find(options.state_dir, os.environ)
     try:
         if isinstance(options, DownOptions):
@@ -24,7 +35,7 @@ def main() -> int:
 
         return up.run(options, layout)
     except (LayoutProblem, AlreadyRunning) as problem:
-        sys.stderr.write(f"error: {problem}\n")
+        Speaker(None).problem(str(problem))
         return 1
 
 

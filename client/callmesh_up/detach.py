@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from callmesh.cli import output
 from callmesh_up import record
 from callmesh_up.layout import Layout, prepare
 from callmesh_up.options import UpOptions
@@ -38,14 +39,25 @@ def start(options: UpOptions, layout: Layout) -> int:
             cwd="/",
         )
     os.close(writer)
-    with os.fdopen(reader) as answer:
-        said = answer.read()
+    try:
+        with os.fdopen(reader) as answer:
+            said = answer.read()
+    except KeyboardInterrupt:
+        return _give_up(process)
     if said.endswith(READY):
         sys.stderr.write(said.removesuffix(READY))
         return 0
     code = process.wait()
     sys.stderr.write(said or _last_lines(layout.log))
     return code or 1
+
+
+def _give_up(process: subprocess.Popen[bytes]) -> int:
+    """The person does not want the mesh any more: what was started ends."""
+    process.terminate()
+    process.wait()
+    sys.stderr.write("\ninterrupted: no mesh was started\n")
+    return output.INTERRUPTED
 
 
 def _last_lines(log: Path, count: int = 20) -> str:

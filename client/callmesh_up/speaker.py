@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from callmesh.cli import output
 from callmesh_up.detach import READY
 
 
@@ -28,7 +29,8 @@ class Speaker:
     def problem(self, text: str) -> None:
         """Why the mesh did not start, or ended."""
         target = sys.stderr if self._file.closed else self._file
-        target.write(f"error: {text}\n")
+        for line in output.wrapped(f"error: {text}"):
+            target.write(f"{line}\n")
         target.flush()
 
     def ending(self) -> None:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
+from types import FrameType
 
 from callmesh_agent.supervisor.launch import ensure_running
 from callmesh_up import detach, down, ports, record
@@ -26,12 +27,14 @@ from callmesh_up.speaker import Speaker
 from callmesh_wire.errors import CallmeshError
 
 NODE = "local"
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(options: UpOptions, layout: Layout) -> int:
     """Run a mesh in this process until it is told to end; the exit code."""
     began = time.perf_counter()
     say = Speaker(options.ready_fd)
+    told = _Told()
     try:
         prepare(layout)
         record.acquire(layout)
@@ -41,18 +44,33 @@ def run(options: UpOptions, layout: Layout) -> int:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Mesh(options, layout, say, began).run())
+            runner.run(_Mesh(options, layout, say, began).run(told))
     except Exception as problem:  # noqa: BLE001 - the process boundary: told, then exit 1
-        for each in _told(problem):
+        for each in _sentences(problem):
             say.problem(each)
         return 1
     return 0
 
 
-def _told(problem: Exception) -> list[str]:
+class _Told:
+    """Whether this process was told to end before its loop could hear it.
+
+    From its making on, Ctrl-C and TERM leave no supervisor behind.
+    """
+
+    def __init__(self) -> None:
+        self.to_end = False
+        for number in ENDING:
+            signal.signal(number, self._hear)
+
+    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        self.to_end = True
+
+
+def _sentences(problem: Exception) -> list[str]:
     """Sentences for the person; what is a defect of ours is raised instead."""
     if isinstance(problem, ExceptionGroup):
-        return [text for each in problem.exceptions for text in _told(each)]
+        return [text for each in problem.exceptions for text in _sentences(each)]
     ours = (CallmeshError, LayoutProblem, ports.PortProblem, record.AlreadyRunning)
     if isinstance(problem, ours):
         return [str(problem)]
@@ -69,11 +87,13 @@ class _Mesh:
         self._began = began
         self._stop = asyncio.Event()
 
-    async def run(self) -> None:
+    async def run(self, told: _Told) -> None:
         """Start everything, say so, wait for the end, end everything."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
             loop.add_signal_handler(number, self._stop.set)
+        if told.to_end:
+            self._stop.set()
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._start(tasks)

@@ -149,11 +149,10 @@ def ready(draft: Draft, event: events.InstanceReady) -> None:
         ready_since=since,
         failures=0,
     )
-    message = "listens beyond this machine by its own choice" if event.exposed else ""
     if instance.phase is Phase.READY:
-        draft.put(replace(answering, message=message))
+        draft.put(replace(answering, message=""))
     else:
-        instances.become(draft, answering, Phase.READY, message=message)
+        instances.become(draft, answering, Phase.READY)
 
 
 def noted(draft: Draft, event: events.InstanceNoted) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -14,6 +15,8 @@ from callmesh_agent.supervisor.tracked import Tracked
 
 # What a process may take to end once killed; and zygotes and Envoy at all.
 LAST_SECONDS = 3.0
+
+log = logging.getLogger("callmesh.supervisor")
 
 
 async def end_all(processes: Processes, grace: float) -> None:
@@ -32,7 +35,11 @@ async def end_all(processes: Processes, grace: float) -> None:
     await _end(zygotes, min(grace, LAST_SECONDS))
     await _end(last, min(grace, LAST_SECONDS))
     _kill_strangers()
-    processes.clear()
+    try:
+        processes.clear()
+    except OSError as problem:
+        # Somebody removed the folder under it: nothing is left to be cleared.
+        log.warning("records and locks are not removed: %s", problem)
 
 
 async def _end(some: list[Tracked], grace: float) -> None:

@@ -154,8 +154,11 @@ class Service:
             await self.ended.wait()
             return
         log.info("ending everything")
-        await end_all(self._processes, grace)
-        self.ended.set()
+        try:
+            await end_all(self._processes, grace)
+        finally:
+            # Whatever went wrong: a supervisor that was told to end does not stay.
+            self.ended.set()
 
 
 async def serve(listener: socket.socket, state: Path, umask: int) -> None:

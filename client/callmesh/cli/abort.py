@@ -19,5 +19,5 @@ def abort_command(run: str, where: Where, *, reason: str) -> None:
     """
     from callmesh.cli import mesh
 
-    mesh.connect(where).abort(run, reason or "aborted by `callmesh abort`")
+    mesh.connect(where).abort(run, reason or "by `callmesh abort`")
     output.say(f"run `{run}` is aborted")

@@ -9,7 +9,7 @@ from callmesh.cli.options import Where, as_json, where
 
 
 @click.command("deploy")
-@click.argument("file")
+@click.argument("file", type=click.Path())  # a type that shells complete
 @click.argument("environments", nargs=-1, metavar="[ENV]...")
 @click.option("--version", default="", help="Of the tasks.  [default: made from the content]")
 @click.option("--no-wait", is_flag=True, help="Return before the apps are ready.")

@@ -115,11 +115,14 @@ def _stop(problem: DeploymentError, failed: App | None) -> NoReturn:
     from callmesh.cli import stories
 
     lines = [str(problem).splitlines()[0], *stories.last_words(failed.pb2)]
-    output.stop(
-        "\n".join(lines),
-        hint=f"`callmesh logs app/{failed.name}` shows what it wrote, "
-        f"`callmesh describe app {failed.name}` the rest",
-    )
+    if failed.pb2.serving_revision:
+        # The failed instances are gone, and their logs with them.
+        hint = f"revision {failed.pb2.serving_revision} goes on serving; "
+        hint += f"`callmesh describe app {failed.name}` tells of both"
+    else:
+        hint = f"`callmesh logs app/{failed.name}` shows what it wrote, "
+        hint += f"`callmesh describe app {failed.name}` the rest"
+    output.stop("\n".join(lines), hint=hint)
 
 
 def say_notices() -> None:

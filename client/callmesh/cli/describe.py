@@ -59,7 +59,7 @@ def _target(connected: object, kind: str, name: str | None) -> tuple[str, str]:
     if name is None and "/" in kind:
         kind, _, name = kind.partition("/")
     if name is None:
-        return mesh.which(connected, kind)
+        return mesh.which(connected, kind, ("app", "run", "task"))
     kind = kind.removesuffix("s")
     if kind not in _KINDS:
         output.stop(

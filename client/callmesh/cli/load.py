@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from callmesh.cli import output
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 def module_of(file: str) -> ModuleType:
     """Import a file under the name that a worker will use.
 
+    What it prints meanwhile goes to stderr: stdout is for the command's answer.
     Ends the command for a file that is not there, and, with the traceback cut to
     the user's frames, for code that raises.
     """
@@ -37,7 +40,8 @@ def module_of(file: str) -> ModuleType:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
-        return _import(name, path)
+        with contextlib.redirect_stdout(sys.stderr):
+            return _import(name, path)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
         output.say(user_traceback(error).rstrip())
         output.stop(f"`{file}` could not be imported", code=output.USAGE)
@@ -112,6 +116,16 @@ def task_of(module: ModuleType, name: str) -> Task[..., Any]:
     raise _unknown("task", name, [each.func.__name__ for each in known.values()])
 
 
+class _FromSource(SourceFileLoader):
+    """Without a bytecode cache, which misses a second edit within one second.
+
+    What is deployed would be today's text with yesterday's declarations.
+    """
+
+    def get_code(self, _fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _import(name: str, path: Path) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None:
@@ -124,7 +138,7 @@ def _import(name: str, path: Path) -> ModuleType:
     package = name.rpartition(".")[0]
     if package:
         importlib.import_module(package)
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

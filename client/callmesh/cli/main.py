@@ -49,8 +49,9 @@ Start here:
   callmesh run app.py my_task --x 1    a task, and what it returns
 
 \b
-The mesh is found by --endpoint, by CALLMESH_ENDPOINT, by a config file, or
-in the state folder of `callmesh up`, in that order.
+The mesh is found by --endpoint, by CALLMESH_ENDPOINT, by a config file
+(.callmesh/config.yaml, here or at home), or in the state folder of
+`callmesh up`, in that order.
 Exit codes: 0 done, 1 the work failed or the object does not exist, 2 wrong
 usage or definition, 3 the control plane cannot be reached.
 """

@@ -265,36 +265,42 @@ def connect(where: Where) -> Mesh:
     return Mesh(found)
 
 
-def which(connected: Mesh, target: str) -> tuple[str, str]:
-    """Whether a name is an app's or a run's: ``("app", name)`` or ``("run", name)``.
+def which(connected: Mesh, target: str, kinds: tuple[str, ...] = ("app", "run")) -> tuple[str, str]:
+    """Of which kind a name is: ``("app", name)``, ``("run", name)`` or ``("task", name)``.
 
     ``app/NAME`` and ``run/NAME`` say so themselves. Ends the command where it
-    is neither or both.
+    is none or several of ``kinds``.
     """
     kind, slash, name = target.partition("/")
+    spelled = " or ".join(f"`{each}/NAME`" for each in kinds)
     if slash:
-        if kind not in ("app", "run"):
-            output.stop(f"`{target}` must be `app/NAME` or `run/NAME`", code=output.USAGE)
+        if kind not in kinds:
+            output.stop(f"`{target}` must be {spelled}", code=output.USAGE)
         return kind, name
-    found = [
-        kind
-        for kind, get in (("app", connected.app), ("run", connected.run))
-        if _exists(get, target)
-    ]
-    if len(found) == 2:
+    get = {"app": connected.app, "run": connected.run, "task": connected.task}
+    found = [each for each in kinds if _exists(get[each], target)]
+    if len(found) > 1:
         output.stop(
-            f"`{target}` is an app and a run",
-            hint=f"write `app/{target}` or `run/{target}`",
+            f"`{target}` is {_listed([_a(each) for each in found])}",
+            hint="write " + " or ".join(f"`{each}/{target}`" for each in found),
             code=output.USAGE,
         )
     if not found:
         scope = connected.scope
         output.stop(
-            f"there is no app and no run `{target}` in project `{scope.project}`, "
-            f"domain `{scope.domain}`",
-            hint="see `callmesh get apps` and `callmesh get runs`",
+            f"there is {_listed([f'no {each}' for each in kinds])} `{target}` in project "
+            f"`{scope.project}`, domain `{scope.domain}`",
+            hint="see " + _listed([f"`callmesh get {each}s`" for each in kinds]),
         )
     return found[0], target
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind == 'app' else 'a'} {kind}"
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + f" and {words[-1]}"
 
 
 def _exists(get: Callable[[str], object], name: str) -> bool:

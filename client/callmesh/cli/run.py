@@ -44,7 +44,7 @@ class _RunCommand(click.Command):
     cls=_RunCommand,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())  # a type that shells complete
 @click.argument("task", required=False)
 @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
 @click.option("--name", default="", help="Of the run.  [default: made up]")

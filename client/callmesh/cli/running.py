@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from callmesh import _deploying, values
@@ -23,7 +24,9 @@ _CONNECTION = ("--project", "--domain", "--endpoint")
 def of_file(file: str, name: str | None, tokens: list[str], options: RunOptions) -> int:
     """Run a task of a file. The exit code."""
     module = load.module_of(file)
-    if name is None or name in ("--help", "-h"):
+    if name in ("--help", "-h"):
+        return _help_of_file(file, load.tasks_of(module))
+    if name is None:
         known = [task.func.__name__ for task in load.tasks_of(module)]
         output.stop(
             f"which task? `{file}` has {', '.join(f'`{each}`' for each in known) or 'none'}",
@@ -119,6 +122,22 @@ def _run(
         succeeded = ended.phase == scheduler_pb2.RUN_PHASE_SUCCEEDED
         return output.DONE if succeeded else output.FAILED
     return following.show_end(ended)
+
+
+def _help_of_file(file: str, tasks: Sequence[Task[..., Any]]) -> int:
+    output.data(f"Usage: callmesh run {file} TASK [--ARGUMENT VALUE]...")
+    output.data("\nTasks:" if tasks else "\nIt declares no task.")
+    width = max((len(each.func.__name__) for each in tasks), default=0)
+    for each in tasks:
+        about = (each.docs or "").strip().split("\n", 1)[0]
+        head = f"  {each.func.__name__:<{width}}  "
+        lines = output.wrapped(about, " " * len(head))
+        output.data(head.rstrip() if not lines else head + lines[0].lstrip())
+        for line in lines[1:]:
+            output.data(line)
+    if tasks:
+        output.data(f"\n`callmesh run {file} TASK --help` explains one.")
+    return output.DONE
 
 
 def _help(task: str, interface: scheduler_pb2.TaskInterface, docs: str, usage: str) -> int:

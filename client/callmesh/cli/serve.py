@@ -9,7 +9,7 @@ from callmesh.cli.options import Where, where
 
 
 @click.command("serve")
-@click.argument("file")
+@click.argument("file", type=click.Path())  # a type that shells complete
 @click.argument("app")
 @click.option("--version", default="", help="A label.  [default: made from the content]")
 @click.option("-e", "--env", "env_vars", multiple=True, metavar="K=V", help="Repeatable.")

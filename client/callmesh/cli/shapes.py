@@ -112,7 +112,7 @@ def task(found: scheduler_pb2.Task) -> Shape:
         "parameters": [parameter(each) for each in spec.interface.parameters],
         "result": spec.interface.result_type,
         "retries": spec.retries.count,
-        "docs": spec.docs,
+        "docs": spec.docs.strip(),
         "created_at": moment(found, "created_at"),
     }
 
@@ -199,8 +199,14 @@ def wanted_replicas(found: scheduler_pb2.App) -> int:
 
 
 def ready_replicas(found: scheduler_pb2.App) -> int:
-    """How many instances take calls."""
-    return sum(each.status.state == scheduler_pb2.INSTANCE_STATE_READY for each in found.instances)
+    """How many of the wanted instances take calls; not those that are being replaced."""
+    serving = found.serving_revision or found.revision
+    return sum(
+        each.status.state == scheduler_pb2.INSTANCE_STATE_READY
+        and each.intent == scheduler_pb2.INSTANCE_INTENT_RUN
+        and each.revision in (0, serving)
+        for each in found.instances
+    )
 
 
 def moment(message: Any, field: str) -> str | None:

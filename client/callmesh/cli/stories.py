@@ -60,7 +60,7 @@ def run(found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: fl
             ("scope", _scope(found.project, found.domain)),
             ("task", f"{found.task}  version {found.task_version}".rstrip()),
             ("phase", output.state(shapes.run_phase(found))),
-            ("why", found.message),
+            ("why", _why(found)),
             ("parent", found.parent),
             ("group", found.group),
             ("trace", found.trace_id),
@@ -195,6 +195,12 @@ def _instance_story(found: scheduler_pb2.Instance) -> list[str]:
         story.append(f"{_INDENT * 2}last lines it wrote")
         story += [f"{_INDENT * 3}| {line}" for line in status.log_tail]
     return ["", f"{_INDENT}{found.id}", *story] if story else []
+
+
+def _why(found: scheduler_pb2.Run) -> str:
+    """Why it waits or ended; nothing where the error below says the same."""
+    told = found.error.message.split("\n", 1)[0]
+    return "" if told and told in found.message else found.message
 
 
 def _attempt_rows(found: scheduler_pb2.Run, now: float) -> list[dict[str, object]]:

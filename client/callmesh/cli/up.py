@@ -22,7 +22,8 @@ _state_dir = click.option(
     "--state-dir",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the mesh keeps its state.  [default: $XDG_STATE_HOME/callmesh/default]",
+    help="Where the mesh keeps its state.  [default: $CALLMESH_STATE_DIR, or "
+    "$XDG_STATE_HOME/callmesh/default]",
 )
 
 
@@ -46,6 +47,12 @@ def up_command(*, detach: bool, state_dir: Path | None, port: int, ingress_port:
     the state folder; `callmesh up` again goes on from there. With --detach it
     runs in the background until `callmesh down`. A port of 0 means any free one.
     """
+    if port and port == ingress_port:
+        output.stop(
+            f"the API and the ingress cannot both have port {port}",
+            hint="choose another one for --port or for --ingress-port",
+            code=output.USAGE,
+        )
     arguments = ["up", f"--port={port}", f"--ingress-port={ingress_port}"]
     if detach:
         arguments.append("--detach")

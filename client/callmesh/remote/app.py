@@ -254,6 +254,8 @@ def failure_text(app: scheduler_pb2.App) -> str:
         for each in app.conditions
         if each.status == common_pb2.CONDITION_STATUS_FALSE and each.message
     ]
+    # "Ready" repeats the first line of "Progressing" where nothing else is to be said.
+    told = [each for at, each in enumerate(told) if not any(each in other for other in told[:at])]
     lines = [f"app `{app.spec.name}` revision {app.revision} failed: {'; '.join(told[:2])}"]
     tails = [each.status.log_tail for each in app.instances if each.revision == app.revision]
     lines += [f"  {line}" for line in next(filter(None, tails), ())]

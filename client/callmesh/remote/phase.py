@@ -33,8 +33,7 @@ class ActionPhase(str, Enum):  # noqa: UP042 - str() of Flyte's is the value, to
     @classmethod
     def of(cls, phase: scheduler_pb2.RunPhase) -> ActionPhase:
         """A phase from the wire; one that is not known is `QUEUED`."""
-        name = scheduler_pb2.RunPhase.Name(phase).removeprefix("RUN_PHASE_")
-        return cls.__members__.get(name, cls.QUEUED)
+        return _BY_WIRE.get(phase, cls.QUEUED)
 
     @property
     def wire(self) -> scheduler_pb2.RunPhase:
@@ -44,6 +43,11 @@ class ActionPhase(str, Enum):  # noqa: UP042 - str() of Flyte's is the value, to
         )
 
 
+_BY_WIRE = {
+    number: ActionPhase[name.removeprefix("RUN_PHASE_")]
+    for name, number in scheduler_pb2.RunPhase.items()
+    if name.removeprefix("RUN_PHASE_") in ActionPhase.__members__
+}
 _TERMINAL = frozenset(
     (
         ActionPhase.SUCCEEDED,

@@ -32,7 +32,8 @@ MAX_SECONDS = 10 * 365 * 86_400.0
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\Z"
 )
-_MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
+# What `importlib` can import, which is more than an `import` statement can spell.
+_MODULE = re.compile(r"[\w-]+(?:\.[\w-]+)*\Z")
 
 
 def check_app_spec(spec: scheduler_pb2.AppSpec, problems: Problems) -> None:

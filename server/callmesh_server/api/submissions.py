@@ -203,5 +203,5 @@ def _new_name() -> str:
 
 def _name_taken(name: str) -> AlreadyExistsError:
     return AlreadyExistsError(
-        f"there is a run `{name}` already: choose another `run_name`, or leave it out"
+        f"there is a run `{name}` already: choose another name, or leave it out"
     )

@@ -100,6 +100,7 @@ def _progress(
         return Finding(c.PROGRESSING, FALSE, "Complete", f"{revision} serves")
     if rollout.started:
         message = f"{revision} is starting: {are_ready} of {wanted} ready"
+        message += _first_message(crew.newest, mark="; ")
         return Finding(c.PROGRESSING, TRUE, c.STARTING, message)
     message = f"{revision} is being prepared{_first_message(crew.newest)}"
     return Finding(c.PROGRESSING, TRUE, "Preparing", message)
@@ -157,10 +158,10 @@ def _state(rollout: Rollout, progress: Finding, callable_now: int) -> AppState:
     return pb.APP_STATE_DEPLOYING
 
 
-def _first_message(instances: Instances) -> str:
+def _first_message(instances: Instances, mark: str = ": ") -> str:
     for each in instances:
         if each.status.message and not ready([each]):
-            return f": {_first_line(each.status.message)}"
+            return f"{mark}{_first_line(each.status.message)}"
     return ""
 
 

@@ -64,7 +64,7 @@ def abort(world: World, name: str, reason: str, now: float) -> list[Action]:
     if run is None:
         return []
     message = f"aborted: {reason}" if reason else "aborted"
-    error = Failure(type="Aborted", message=message, kind=USER)
+    error = Failure(type="Aborted", message=reason, kind=USER)
     return end(world, copied(run), scheduler_pb2.RUN_PHASE_ABORTED, error, message, now)
 
 
@@ -115,7 +115,7 @@ def attempt_lost(world: World, run: Run, why: str, now: float) -> list[Action]:
         error.message = message
         return end(world, run, scheduler_pb2.RUN_PHASE_FAILED, error, message, now)
     delay = LOST_BACKOFF.delay(times - 2) if times > 1 else 0.0
-    return _again(run, delay, f"attempt {len(run.attempts)} was lost ({why})", now)
+    return _again(run, delay, f"attempt {len(run.attempts)} was lost ({why}); the next", now)
 
 
 def close(attempt: Attempt, phase: AttemptPhase, error: Failure | None, now: float) -> None:
@@ -139,7 +139,7 @@ def retries_of(world: World, run: Run) -> RetryPolicy:
 def _again(run: Run, delay: float, said: str, now: float) -> list[Action]:
     run.phase = scheduler_pb2.RUN_PHASE_QUEUED
     if delay <= 0:
-        run.message = said
+        run.message = f"{said} starts now"
         return [PutRun(run), MarkDirty(RunKey(run.name))]
     run.message = f"{said} starts in {delay:.3g} s"
     run.next_attempt_at.CopyFrom(stamp(now + delay))

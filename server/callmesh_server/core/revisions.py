@@ -24,18 +24,21 @@ _LABELS = ("version", "description", "links", "min_replicas", "max_replicas")
 def deployed(before: App | None, spec: AppSpec, mesh_port: int, now: float) -> App:
     """The record after a deploy of ``spec``.
 
-    A new revision if there was none or what runs would differ; a mere change
-    of labels or of the number of replicas keeps the revision. An app that is
-    being deleted comes back with a new revision. ``mesh_port`` is the app's
-    from ``ports.assign``. ``endpoint`` and ``url`` are the caller's to fill in.
+    A new revision if there was none, if what runs would differ, or if the
+    newest one failed, which is tried anew; a mere change of labels or of the
+    number of replicas keeps the revision. An app that is being deleted comes
+    back with a new revision, one that is inactive becomes active. ``mesh_port``
+    is the app's from ``ports.assign``. ``endpoint`` and ``url`` are the
+    caller's to fill in.
     """
     if before is None:
-        app = App(desired_state=scheduler_pb2.DESIRED_STATE_ACTIVE)
+        app = App()
         app.created_at.CopyFrom(stamp(now))
     else:
         app = _next(before)
     app.mesh_port = mesh_port
-    if before is not None and not before.deleting and same_revision(before.spec, spec):
+    app.desired_state = scheduler_pb2.DESIRED_STATE_ACTIVE
+    if before is not None and _goes_on(before, spec):
         _relabel(app, spec)
     else:
         _add_revision(app, spec, now)
@@ -149,6 +152,12 @@ def marked_ready(app: App, revision: int) -> None:
     for each in app.history:
         if each.revision == revision:
             each.was_ready = True
+
+
+def _goes_on(app: App, spec: AppSpec) -> bool:
+    """Whether the newest revision is this one already, and has not failed."""
+    has_failed = conditions.holds(app, conditions.PROGRESSING, conditions.START_FAILED)
+    return not app.deleting and not has_failed and same_revision(app.spec, spec)
 
 
 def _next(before: App) -> App:

@@ -141,9 +141,16 @@ def replicas(app: scheduler_pb2.App) -> str:
     return f"{ready} of {wanted}"
 
 
-def mesh_name(spec: scheduler_pb2.AppSpec) -> str:
-    """The app's name in addresses."""
-    return AppName(spec.project, spec.domain, spec.name).mesh_name
+def mesh_name(spec: scheduler_pb2.AppSpec, sibling: str = "") -> str:
+    """The name in addresses of the app, or of another one of its project and domain."""
+    return AppName(spec.project, spec.domain, sibling or spec.name).mesh_name
+
+
+def link_target(app: scheduler_pb2.App, path: str) -> str:
+    """Where a link of the app leads, which may be on the app itself; "" for what is no address."""
+    if path.startswith(("http://", "https://")):
+        return path
+    return f"{app.url.rstrip('/')}{path}" if app.url and path.startswith("/") else ""
 
 
 def signature(task: scheduler_pb2.TaskSpec) -> str:

@@ -72,19 +72,20 @@ class Door:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        answer: ASGIApp = self._refusal(request) or self._site
         name = hosts.app_of(hosts.host_name(request.headers.get("host", "")))
+        answer: ASGIApp = self._refusal(request, name) or self._site
         if answer is self._site and name and request.url.path != STYLE_PATH:
             answer = await self._pages.other_host(request, name)
         await answer(scope, receive, send)
 
-    def _refusal(self, request: Request) -> Response | None:
+    def _refusal(self, request: Request, app: str) -> Response | None:
         origin = request.headers.get("origin")
         if not hosts.is_ours(hosts.host_name(request.headers.get("host", ""))):
             return _plain(421, f"callmesh's pages are at {self._pages.base}/")
         if origin is not None and not hosts.origin_is_ours(origin):
             return _plain(403, "callmesh's pages do not answer scripts of other sites")
-        if request.method not in ("GET", "HEAD"):
+        # At an app's name any method is a call of the app, which the answer is about.
+        if not app and request.method not in ("GET", "HEAD"):
             return _plain(405, "callmesh's pages are read only", Allow="GET, HEAD")
         return None
 
@@ -127,9 +128,14 @@ class Pages:
         try:
             app = await self._mesh.app(AppName.from_mesh_name(name))
         except (NameProblem, NotFoundError):
+            if not _is_for_reading(request):
+                return _plain(404, f"there is no app `{name}`: {self.base}/ lists what there is")
             return await self._missing(f"no app `{name}`", self.base)
         except CallmeshError as problem:
             return await self.failed(request, problem)
+        if not _is_for_reading(request):
+            text = f"no instance of app `{name}` is ready: {self.base}/apps/{name} says why"
+            return _plain(503, text)
         return self._page("waiting.html", 503, app=app, name=name, base=self.base, refresh=2)
 
     async def not_found(self, request: Request, _: Exception) -> Response:
@@ -159,6 +165,12 @@ class Pages:
         return Response(text, code, media_type="text/html", headers=HEADERS)
 
 
+def _is_for_reading(request: Request) -> bool:
+    """Whether a person looks at the answer; a program is told in one line."""
+    asks = request.headers.get("accept", "*/*")
+    return request.method in ("GET", "HEAD") and "text/html" in asks
+
+
 def _plain(code: int, text: str, **headers: str) -> Response:
     return PlainTextResponse(f"{text}\n", code, headers=HEADERS | headers)
 
@@ -177,6 +189,7 @@ def _templates() -> Environment:
         "value": show.value_text,
         "replicas": show.replicas,
         "mesh_name": show.mesh_name,
+        "link_target": show.link_target,
         "signature": show.signature,
         "size": show.size,
         "tone": show.tone,

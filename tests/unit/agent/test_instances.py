@@ -108,6 +108,14 @@ def test_what_is_not_ready_in_time_is_ended_and_counts_as_failed(node, tools):
     assert "not ready within 60 s: nothing listens on port 9000" in instance.message
 
 
+def test_that_it_is_exposed_is_a_mark_and_no_reason(node, tools):
+    node.want(tools.desired())
+    node.started(WEB)
+    node.feed(events.InstanceReady(WEB, 1, "127.0.0.1", 9000, exposed=True))
+    instance = node.state.instances[WEB]
+    assert (instance.exposed, instance.message) == (True, "")
+
+
 def test_the_startup_limit_is_the_apps_own(node, tools):
     wanted = tools.desired()
     wanted.spec.timeouts.startup.FromSeconds(5)

@@ -138,6 +138,14 @@ async def test_anothers_listener_is_not_ready_and_its_holder_is_named(server):
     assert server.asked == []
 
 
+async def test_a_listener_on_a_port_that_nobody_gave_it_is_named(server):
+    event = await first(target(1))
+    assert isinstance(event, events.InstanceNoted)
+    assert event.message.startswith("nothing of it listens on port 1 yet, which PORT names")
+    assert str(server.port) in event.message.partition("it listens on ")[2]
+    assert event.message.endswith("instead: have it use `$PORT`")
+
+
 async def test_a_lost_listener_is_said(server, monkeypatch):
     monkeypatch.setattr(probe, "HEALTH_EVERY", 0.05)
     heard = []

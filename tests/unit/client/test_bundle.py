@@ -130,8 +130,9 @@ def test_what_cannot_travel_is_named(
     hidden = load("eleven_app.py", "import callmesh\nenvs = [callmesh.TaskEnvironment('e')]\n")
     with pytest.raises(CodeBundleError, match="must be a variable of module `eleven_app`"):
         bundle.make([hidden.envs[0]])
-    with pytest.raises(CodeBundleError, match=r"must not have a dot before `\.py`"):
+    with pytest.raises(CodeBundleError, match=r"before `\.py` its name must have letters"):
         _modules.import_name(tmp_path / "a.b.py")
+    assert _modules.import_name(tmp_path / "a-b.py")[0] == "a-b"
     monkeypatch.setattr(bundle, "MAX_BUNDLE", 10)
     with pytest.raises(CodeBundleError, match=r"is over 0 MiB, the largest files being `"):
         bundle.make([outside.env])

@@ -78,9 +78,11 @@ def test_the_order_of_places(
     assert target() == "from.argument:1"
 
 
-def test_without_any_mesh_it_stays_local() -> None:
+def test_without_any_mesh_it_stays_local_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     flyte.init_from_config()
     assert settings.current().mode == "local"
+    assert "no mesh runs on the state folder `" in caplog.text
+    assert "so tasks run in this process: `callmesh up` starts one" in caplog.text
 
 
 def test_a_config_file_that_is_named_must_exist_and_be_one(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ def records() -> tuple[dict[str, scheduler_pb2.App], dict[str, scheduler_pb2.Run
             intent=scheduler_pb2.INSTANCE_INTENT_RUN,
             status=scheduler_pb2.InstanceStatus(state=scheduler_pb2.INSTANCE_STATE_READY, pid=77),
         )
+    apps["shop"].spec.depends_on.append("slow-start")
+    for path in ("/docs", "https://tea.example/", "javascript:alert(1)"):
+        apps["shop"].spec.links.add(path=path, title="Read")
     broken = apps["broken"]
     broken.conditions.add(
         type="Ready", status="CONDITION_STATUS_FALSE", reason="StartFailed", message="<no port>"
@@ -167,6 +170,13 @@ async def test_app_page_says_why_it_failed(pages: httpx.AsyncClient) -> None:
         assert text in page
 
 
+async def test_app_page_links_to_what_the_app_names(pages: httpx.AsyncClient) -> None:
+    page = (await pages.get("/apps/shop")).text
+    for target in ("/apps/slow-start", "http://shop.localhost:7480/docs", "https://tea.example/"):
+        assert f'href="{target}"' in page
+    assert 'href="javascript:' not in page
+
+
 @pytest.mark.parametrize("path", ["/nowhere", "/runs/r9", "/apps/nobody", "/apps/Not-A-Name"])
 async def test_unknown_objects_are_404_and_list_what_exists(
     pages: httpx.AsyncClient, path: str
@@ -177,18 +187,40 @@ async def test_unknown_objects_are_404_and_list_what_exists(
     assert "/runs/r1" in page.text
 
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
 async def test_unknown_app_host_is_404_and_links_to_the_pages(pages: httpx.AsyncClient) -> None:
-    page = await pages.get("/some/path", headers={"host": "ghost.localhost:7480"})
+    page = await pages.get("/some/path", headers={"host": "ghost.localhost:7480", **BROWSER})
     assert page.status_code == 404
     assert "no app `ghost`" in page.text
     assert 'href="http://localhost:7480/apps/shop"' in page.text
 
 
 async def test_host_of_an_app_that_is_not_ready_says_so(pages: httpx.AsyncClient) -> None:
-    page = await pages.get("/", headers={"host": "slow-start.localhost:7480"})
+    page = await pages.get("/", headers={"host": "slow-start.localhost:7480", **BROWSER})
     assert page.status_code == 503
     assert "deploying" in page.text
     assert "http-equiv" in page.text
+
+
+@pytest.mark.parametrize(
+    ("app", "code", "said"),
+    [
+        ("ghost", 404, "there is no app `ghost`: http://localhost:7480/ lists what there is"),
+        (
+            "shop",
+            503,
+            "no instance of app `shop` is ready: http://localhost:7480/apps/shop says why",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])
+async def test_a_program_that_calls_what_cannot_be_called_is_told_in_one_line(
+    pages: httpx.AsyncClient, app: str, code: int, said: str, method: str
+) -> None:
+    page = await pages.request(method, "/items", headers={"host": f"{app}.localhost:7480"})
+    assert (page.status_code, page.text) == (code, f"{said}\n")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "192.168.0.7:7480"])

@@ -10,6 +10,7 @@ import pytest
 
 from callmesh_up import layout, ports, record
 from callmesh_up.options import DownOptions, UpOptions, parse
+from callmesh_up.speaker import Speaker
 
 
 @pytest.fixture
@@ -97,3 +98,11 @@ def test_options_are_parsed_and_checked(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         parse(["up", "--port=99999"])
     assert "0 to 65535" in capsys.readouterr().err
+
+
+def test_a_problem_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    Speaker(None).problem(f"a mesh is already running on `/tmp/{'folder/' * 4}`: " + "end it, " * 9)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("error: a mesh is already running on `/tmp/folder/")
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80

@@ -73,6 +73,7 @@ def ready_app(name: str = "web", endpoint: str = "http://127.0.0.1:20001") -> sc
         app=name,
         revision=3,
         node="laptop",
+        intent=scheduler_pb2.INSTANCE_INTENT_RUN,
         status=scheduler_pb2.InstanceStatus(
             state=scheduler_pb2.INSTANCE_STATE_READY, address="127.0.0.1", port=41231, pid=4242
         ),
@@ -289,6 +290,12 @@ def get_run(request: scheduler_pb2.GetRunRequest) -> scheduler_pb2.GetRunRespons
     return scheduler_pb2.GetRunResponse(run=finished_run())
 
 
+def get_task(request: scheduler_pb2.GetTaskRequest) -> scheduler_pb2.GetTaskResponse:
+    if request.task.name not in ("add", "work.add"):
+        raise errors.NotFoundError(f"there is no task `{request.task.name}`")
+    return scheduler_pb2.GetTaskResponse(task=task())
+
+
 def list_runs(request: scheduler_pb2.ListRunsRequest) -> scheduler_pb2.ListRunsResponse:
     runs = [] if request.parent == "r-abc" else [finished_run(), failed_run()]
     return scheduler_pb2.ListRunsResponse(runs=runs)
@@ -298,7 +305,7 @@ DEFAULTS: dict[str, Handler] = {
     "BlobService/FindMissing": lambda _: blob_pb2.FindMissingResponse(),
     "SchedulerService/GetApp": get_app,
     "SchedulerService/GetRun": get_run,
-    "SchedulerService/GetTask": lambda _: scheduler_pb2.GetTaskResponse(task=task()),
+    "SchedulerService/GetTask": get_task,
     "SchedulerService/ListApps": lambda _: scheduler_pb2.ListAppsResponse(
         apps=[ready_app(), ready_app("stock")]
     ),

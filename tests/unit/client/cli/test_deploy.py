@@ -152,11 +152,14 @@ def test_a_refused_deploy_is_a_wrong_definition(
     assert "depends on `gone`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("serving", "hint"), [(0, "`callmesh logs app/"), (3, "revision 3 goes on serving; ")]
+)
 def test_an_app_that_fails_ends_deploy_with_its_last_words(
-    deployable: Any, file: str, capsys: Capture
+    deployable: Any, file: str, capsys: Capture, serving: int, hint: str
 ) -> None:
     failed = deployable.failed_app()
-    failed.revision = 1
+    failed.revision, failed.serving_revision = 1, serving
     for each in failed.instances:
         each.revision = 1
     deployable.handlers["SchedulerService/WatchApp"] = lambda _: [
@@ -165,7 +168,7 @@ def test_an_app_that_fails_ends_deploy_with_its_last_words(
     assert program.run(["deploy", file, "web"]) == 1
     said = capsys.readouterr()
     assert "ZeroDivisionError: division by zero" in said.err
-    assert "hint: `callmesh logs app/" in said.err
+    assert f"hint: {hint}" in said.err
     assert said.out == ""
 
 
@@ -188,6 +191,15 @@ def test_mistakes_in_a_file_are_exit_code_2(
     found = " ".join(capsys.readouterr().err.split())
     assert said in found
     assert "callmesh/cli" not in found
+
+
+@pytest.mark.usefixtures("deployable")
+def test_what_a_file_prints_while_it_is_imported_is_no_answer(file: str, capsys: Capture) -> None:
+    Path(file).write_text("print('hello from the file')\n" + Path(file).read_text())
+    assert program.run(["deploy", file, "-o", "json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["version"]
+    assert "hello from the file" in said.err
 
 
 @pytest.mark.usefixtures("deployable")
@@ -267,6 +279,14 @@ def test_a_deployed_task_is_checked_by_its_interface(deployable: Any, capsys: Ca
     assert submission.inputs["x"] == common_pb2.Value(json=b"4")
     assert dict(submission.env_vars) == {"A": "b"}
     assert submission.task.version == "v1"
+
+
+@pytest.mark.usefixtures("deployable")
+def test_the_help_of_a_file_lists_its_tasks(file: str, capsys: Capture) -> None:
+    assert program.run(["run", file, "--help"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"Usage: callmesh run {file} TASK [--ARGUMENT VALUE]..."
+    assert "  add    Add two numbers." in said
 
 
 @pytest.mark.usefixtures("deployable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import click
 import pytest
 
 from callmesh.cli import main as program
@@ -34,3 +35,11 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_completion_scripts_are_printed(capsys: pytest.CaptureFixture[str], shell: str) -> None:
     assert program.run(["completion", shell]) == 0
     assert "_CALLMESH_COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["deploy", "serve", "run"])
+def test_a_shell_completes_the_file(command: str) -> None:
+    found = program.cli.get_command(click.Context(program.cli), command)
+    assert found is not None
+    context = click.Context(found, info_name=command, resilient_parsing=True)
+    assert [each.type for each in found.params[0].shell_complete(context, "sh")] == ["file"]

@@ -95,13 +95,28 @@ def test_scope_comes_from_the_options(mesh: Any, capsys: Capture) -> None:
     assert "project `No/pe` must be" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("mesh")
+def test_describe_finds_a_task_by_its_name_alone(capsys: Capture) -> None:
+    assert program.run(["describe", "add"]) == 0
+    assert capsys.readouterr().out.startswith("task      work.add\n")
+
+
+def test_an_instance_that_is_being_replaced_is_no_ready_replica(mesh: Any, capsys: Capture) -> None:
+    app = mesh.ready_app()
+    old = app.instances.add(revision=2, intent=scheduler_pb2.INSTANCE_INTENT_DRAIN)
+    old.status.state = scheduler_pb2.INSTANCE_STATE_READY
+    mesh.handlers["SchedulerService/GetApp"] = lambda _: scheduler_pb2.GetAppResponse(app=app)
+    assert program.run(["get", "app", "web", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["replicas"] == {"wanted": 1, "ready": 1}
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
         ("get app gone", 1, "there is no app `gone`"),
         ("get run gone", 1, "there is no run `gone`"),
         ("get node gone", 1, "there is no node `gone`"),
-        ("describe gone", 1, "there is no app and no run `gone`"),
+        ("describe gone", 1, "there is no app, no run and no task `gone`"),
         ("describe both", 2, "`both` is an app and a run"),
         ("describe thing web", 2, "`thing` cannot be described"),
         ("logs web/1", 2, "must be `app/NAME` or `run/NAME`"),

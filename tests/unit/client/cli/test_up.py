@@ -55,3 +55,12 @@ def test_a_client_alone_says_what_to_install(
 def test_a_port_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.run(["up", "--port", "70000"]) == 2
     assert "--port" in capsys.readouterr().err
+
+
+def test_one_port_for_both_is_wrong_usage(
+    became: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.run(["up", "--port", "7480"]) == 2
+    assert "cannot both have port 7480" in capsys.readouterr().err
+    assert not became
+    assert program.run(["up", "--port", "0", "--ingress-port", "0"]) == 0

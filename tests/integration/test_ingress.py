@@ -185,22 +185,21 @@ async def test_more_websockets_than_a_proxys_usual_limit(facing: Mesh) -> None:
     port = int(facing.record["ingress_port"])
     ceiling = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, ceiling[1]), ceiling[1]))
+    visitors: list[websockets.asyncio.client.ClientConnection] = []
     try:
-        async with contextlib.AsyncExitStack() as stack:
-            visitors = []
-            for number in range(1200):
-                visitor = await stack.enter_async_context(
-                    websockets.asyncio.client.connect(
-                        f"ws://facing.localhost:{port}/ws",
-                        host="127.0.0.1",
-                        port=port,
-                        proxy=None,
-                        ping_interval=None,
-                    )
-                )
-                await visitor.send(str(number))
-                visitors.append(visitor)
-            heard = [await asyncio.wait_for(each.recv(), 10) for each in visitors]
+        for number in range(1200):
+            visitor = await websockets.asyncio.client.connect(
+                f"ws://facing.localhost:{port}/ws",
+                host="127.0.0.1",
+                port=port,
+                proxy=None,
+                ping_interval=None,
+            )
+            visitors.append(visitor)
+            await visitor.send(str(number))
+        heard = [await asyncio.wait_for(each.recv(), 10) for each in visitors]
     finally:
+        # Together: Envoy keeps each connection for a second after its last frame.
+        await asyncio.gather(*(each.close() for each in visitors))
         resource.setrlimit(resource.RLIMIT_NOFILE, ceiling)
     assert heard == [f"one {number}" for number in range(1200)]

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 from callmesh_agent.link import Link, WorkloadIdentity
 from callmesh_wire import errors
@@ -133,7 +134,8 @@ async def _forward(
         )
     stream = methods()[call.method].server_streaming
     answered = False
-    answers = link.call(call.method, _signed(call.method, requests, caller), caller.identity)
+    identity = replace(caller.identity, authorization=call.authorization)
+    answers = link.call(call.method, _signed(call.method, requests, caller), identity)
     async for payload in answers:
         answered = True
         reply = workload_pb2.WorkloadCallReply(id=call.id, payload=payload, end=not stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,7 +16,8 @@ class WorkloadIdentity:
 
     ``run`` is the run whose attempt the worker executes at the time of the
     call, or "". A standing stream outlives the run that opened it: the agent
-    writes the parent into each submission itself.
+    writes the parent into each submission itself. ``authorization`` is what the
+    workload shows of the person that it acts for, or "": the server checks it.
     """
 
     kind: Literal["app", "worker"]
@@ -25,6 +26,7 @@ class WorkloadIdentity:
     domain: str
     app: str = ""
     run: str = ""
+    authorization: str = field(default="", repr=False)
 
 
 class Link(Protocol):

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         init,
         init_from_config,
         init_in_cluster,
+        init_passthrough,
         is_control_plane_available,
     )
     from callmesh.task import AsyncFunctionTaskTemplate, Task, TaskTemplate
@@ -89,6 +90,7 @@ _PLACES: dict[str, str] = {
     "init": "settings",
     "init_from_config": "settings",
     "init_in_cluster": "settings",
+    "init_passthrough": "settings",
     "is_control_plane_available": "settings",
     "map": "map:map_",
     "run": "run",
@@ -167,6 +169,7 @@ __all__ = [
     "init",
     "init_from_config",
     "init_in_cluster",
+    "init_passthrough",
     "io",
     "is_control_plane_available",
     "map",

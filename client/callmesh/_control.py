@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from callmesh._passthrough import passed_authorization
 from callmesh._places import Place
 from callmesh._transport import jittered
 from callmesh_wire import channel, errors, status
@@ -59,7 +60,7 @@ class ControlTransport:
                     request_serializer=found.request.SerializeToString,
                     response_deserializer=found.response.FromString,
                 )
-                answer: Message = await call(request, timeout=left, metadata=self._metadata)
+                answer: Message = await call(request, timeout=left, metadata=self._shown())
             except grpc.RpcError as problem:
                 error = self._translated(problem, method, timeout)
                 delay = jittered(attempt)
@@ -120,7 +121,12 @@ class ControlTransport:
             request_serializer=found.request.SerializeToString,
             response_deserializer=found.response.FromString,
         )
-        return call(requests, metadata=self._metadata)
+        return call(requests, metadata=self._shown())
+
+    def _shown(self) -> tuple[tuple[str, str], ...]:
+        """What a call says about its caller."""
+        authorization = passed_authorization()
+        return ((channel.AUTHORIZATION, authorization),) if authorization else self._metadata
 
     def _patience(self, timeout: float | None) -> float:
         if timeout is not None:

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from google.protobuf.message import Message
 
+from callmesh._passthrough import passed_authorization
 from callmesh_wire import errors, frames
 from callmesh_wire.backoff import Backoff
 from callmesh_wire.methods import Method, methods
@@ -246,7 +247,11 @@ def _hello() -> workload_pb2.WorkloadMessage:
 def _call(method: str, payload: bytes, *, streaming: bool = False) -> workload_pb2.WorkloadMessage:
     return workload_pb2.WorkloadMessage(
         call=workload_pb2.WorkloadCall(
-            id=_CALL, method=method, payload=payload, streaming=streaming
+            id=_CALL,
+            method=method,
+            payload=payload,
+            streaming=streaming,
+            authorization=passed_authorization(),
         )
     )
 

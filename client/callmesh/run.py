@@ -11,6 +11,7 @@ from typing import Any, Literal
 from callmesh import _blobs, _children, _deploying, _notices, _runtime, _submit, local, settings
 from callmesh import values as wire_values
 from callmesh._sync import bridge
+from callmesh._transport import call, new_request_id
 from callmesh.bundle import CopyStyle
 from callmesh.environment import Environment, TaskEnvironment, environments
 from callmesh.errors import RunAlreadyExistsError
@@ -174,12 +175,27 @@ async def _submitted(
     _children.stamp(submission, _runtime.current())
     submission.custom_context.update(context.custom_context)
     await _blobs.offload_in(submission)
+    if settings.current().passthrough:
+        return await _submitted_alone(submission, function)
     pending = _submit.submitter().submit(submission)
     try:
         record = await pending.accepted()
     except AlreadyExistsError as problem:
         raise RunAlreadyExistsError(problem.message) from None
     return Run(record, pending=pending, function=function)
+
+
+async def _submitted_alone(
+    submission: scheduler_pb2.Submission, function: Callable[..., object] | None
+) -> Run:
+    """A call of its own: the standing stream is one caller's, this one may be another's."""
+    submission.request_id = new_request_id()
+    request = scheduler_pb2.RunTaskRequest(submission=submission)
+    try:
+        answer = await call(scheduler_pb2.RunTaskResponse, "SchedulerService/RunTask", request)
+    except AlreadyExistsError as problem:
+        raise RunAlreadyExistsError(problem.message) from None
+    return Run(answer.run, function=function)
 
 
 class Registry:

@@ -27,7 +27,8 @@ class Settings:
     """What `init` settled. ``place`` is set in remote mode only.
 
     ``root_dir`` is None until the user names one; then code is bundled from
-    there.
+    there. With ``passthrough`` calls carry the credentials of
+    `remote.auth_metadata`, never this process's own.
     """
 
     mode: str = LOCAL
@@ -35,6 +36,7 @@ class Settings:
     project: str = names.DEFAULT_PROJECT
     domain: str = names.DEFAULT_DOMAIN
     root_dir: Path | None = None
+    passthrough: bool = False
 
 
 _current: Settings | None = None
@@ -182,6 +184,26 @@ def init_in_cluster(
     else:
         init_from_config(project=project, domain=domain)
     return {"project": current().project, "domain": current().domain}
+
+
+@immediate
+def init_passthrough(
+    endpoint: str | None = None,
+    org: str | None = None,
+    project: str | None = None,
+    domain: str | None = None,
+    insecure: bool = False,  # noqa: FBT001, FBT002 - Flyte's signature
+) -> dict[str, Any]:
+    """As `init_in_cluster`, for a process that acts for whoever calls it.
+
+    From now on every call to the mesh carries the credentials of
+    `remote.auth_metadata`, and none can be made without them.
+    """
+    found: dict[str, Any] = init_in_cluster(
+        org=org, project=project, domain=domain, endpoint=endpoint, insecure=insecure
+    )
+    use(replace(current(), passthrough=True))
+    return found
 
 
 def is_control_plane_available() -> bool:

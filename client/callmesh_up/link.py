@@ -49,6 +49,7 @@ class InMemoryLink:
             app=caller.app,
             project=caller.project,
             domain=caller.domain,
+            acts_for=self._server.person_of(caller.authorization),
         )
         async for response in self._server.router.call(method, parsed(), identity):
             yield response.SerializeToString()

@@ -15,12 +15,13 @@ from callmesh_server.api import builtin
 from callmesh_server.api.addresses import Addresses
 from callmesh_server.api.apps import AppApi
 from callmesh_server.api.blob import BlobApi
+from callmesh_server.api.caller import USER
 from callmesh_server.api.deploy import DeployApi
 from callmesh_server.api.idempotency import Requests
 from callmesh_server.api.log import LogApi
 from callmesh_server.api.nodes import NodeApi, NodesApi
 from callmesh_server.api.registry import RegistryApi
-from callmesh_server.api.router import Router
+from callmesh_server.api.router import Router, is_bearer
 from callmesh_server.api.runs import RunApi
 from callmesh_server.api.secret import SecretApi
 from callmesh_server.api.submissions import Submissions
@@ -41,7 +42,7 @@ from callmesh_server.sessions import Sessions
 from callmesh_server.store.blobs import Blobs
 from callmesh_server.store.secrets import Secrets
 from callmesh_wire.channel import new_server
-from callmesh_wire.errors import CallmeshError, UnavailableError
+from callmesh_wire.errors import CallmeshError, UnauthenticatedError, UnavailableError
 from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
@@ -97,6 +98,20 @@ class Server:
                 await asyncio.gather(*(server.stop(STOP_GRACE) for server in servers))
                 self.parts.close()
 
+    def person_of(self, authorization: str) -> str:
+        """Whose credentials these are, "user"; "" for none.
+
+        Raises `UnauthenticatedError` for what this mesh did not give out.
+        """
+        if not authorization:
+            return ""
+        if not is_bearer(authorization, self._token):
+            raise UnauthenticatedError(
+                "these credentials are not known to the mesh: send `Authorization: Bearer TOKEN` "
+                "with the content of the file `token` in the mesh's state folder"
+            )
+        return USER.label
+
     async def _open_database(self) -> Database:
         loop = asyncio.get_running_loop()
 
@@ -109,10 +124,10 @@ class Server:
 
     async def _listen(self) -> list[grpc.aio.Server]:
         settings = self._settings
-        token = listen.read_token(settings.token_file)
+        self._token = token = listen.read_token(settings.token_file)
         local, tcp = new_server(), new_server()
         more = builtin.handlers()
-        self.router.register(local, more=more)
+        self.router.register(local, token=token, required=False, more=more)
         self.router.register(tcp, token=token, more=more)
         self.api_port = listen.bind_tcp(tcp, settings.api_host, settings.api_port)
         listen.bind_unix(local, settings.api_socket)

@@ -1,11 +1,13 @@
 """What is deployed and what ran: tasks, runs and apps of the mesh."""
 
+from callmesh._passthrough import auth_metadata
 from callmesh.remote.app import App
 from callmesh.remote.details import Action, ActionDetails, RunDetails
 from callmesh.remote.outputs import ActionOutputs
 from callmesh.remote.phase import ActionPhase
 from callmesh.remote.run import Run
 from callmesh.remote.task import LazyEntity, Task, TaskDetails
+from callmesh.remote.user import User
 
 __all__ = [
     "Action",
@@ -18,4 +20,6 @@ __all__ = [
     "RunDetails",
     "Task",
     "TaskDetails",
+    "User",
+    "auth_metadata",
 ]

@@ -937,7 +937,7 @@ class GetServerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerResponse(_message.Message):
-    __slots__ = ("version", "protocol_version", "state_dir", "ingress_url", "started_at", "epoch", "pid")
+    __slots__ = ("version", "protocol_version", "state_dir", "ingress_url", "started_at", "epoch", "pid", "caller")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_DIR_FIELD_NUMBER: _ClassVar[int]
@@ -945,6 +945,7 @@ class GetServerResponse(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol_version: int
     state_dir: str
@@ -952,4 +953,5 @@ class GetServerResponse(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     epoch: int
     pid: int
-    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., state_dir: _Optional[str] = ..., ingress_url: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., epoch: _Optional[int] = ..., pid: _Optional[int] = ...) -> None: ...
+    caller: str
+    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., state_dir: _Optional[str] = ..., ingress_url: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., epoch: _Optional[int] = ..., pid: _Optional[int] = ..., caller: _Optional[str] = ...) -> None: ...

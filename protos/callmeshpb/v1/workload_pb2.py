@@ -26,7 +26,7 @@ from callmeshpb.v1 import common_pb2 as callmeshpb_dot_v1_dot_common__pb2
 from callmeshpb.v1 import node_pb2 as callmeshpb_dot_v1_dot_node__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61llmeshpb/v1/workload.proto\x12\rcallmeshpb.v1\x1a\x1a\x63\x61llmeshpb/v1/common.proto\x1a\x18\x63\x61llmeshpb/v1/node.proto\"\x8f\x02\n\x0fWorkloadMessage\x12-\n\x05hello\x18\x01 \x01(\x0b\x32\x1c.callmeshpb.v1.WorkloadHelloH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.callmeshpb.v1.WorkloadCallH\x00\x12/\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x1f.callmeshpb.v1.WorkloadCallDataH\x00\x12\x33\n\x06\x63\x61ncel\x18\x04 \x01(\x0b\x32!.callmeshpb.v1.WorkloadCallCancelH\x00\x12/\n\x07\x61ttempt\x18\x05 \x01(\x0b\x32\x1c.callmeshpb.v1.AttemptReportH\x00\x42\t\n\x07message\"\x82\x02\n\rWorkloadReply\x12\x31\n\x07welcome\x18\x01 \x01(\x0b\x32\x1e.callmeshpb.v1.WorkloadWelcomeH\x00\x12\x31\n\x05reply\x18\x02 \x01(\x0b\x32 .callmeshpb.v1.WorkloadCallReplyH\x00\x12.\n\x07prepare\x18\x03 \x01(\x0b\x32\x1b.callmeshpb.v1.AttemptOrderH\x00\x12&\n\x02go\x18\x04 \x01(\x0b\x32\x18.callmeshpb.v1.AttemptGoH\x00\x12(\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x19.callmeshpb.v1.AttemptAckH\x00\x42\t\n\x07message\"\x8a\x01\n\rWorkloadHello\x12\x15\n\x0binstance_id\x18\x01 \x01(\tH\x00\x12\x13\n\tworker_id\x18\x02 \x01(\tH\x00\x12-\n\x07\x61ttempt\x18\x03 \x01(\x0b\x32\x1c.callmeshpb.v1.AttemptReport\x12\x12\n\ncalls_only\x18\x04 \x01(\x08\x42\n\n\x08workload\"\x1f\n\x0fWorkloadWelcome\x12\x0c\n\x04node\x18\x01 \x01(\t\"N\n\x0cWorkloadCall\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x11\n\tstreaming\x18\x04 \x01(\x08\"<\n\x10WorkloadCallData\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\" \n\x12WorkloadCallCancel\x12\n\n\x02id\x18\x01 \x01(\x03\"h\n\x11WorkloadCallReply\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12)\n\x06status\x18\x04 \x01(\x0b\x32\x19.callmeshpb.v1.CallStatus\"\xa7\x01\n\nCallStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x39\n\x08metadata\x18\x04 \x03(\x0b\x32\'.callmeshpb.v1.CallStatus.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x02\n\rWorkloadStart\x12&\n\x03\x61pp\x18\x01 \x01(\x0b\x32\x17.callmeshpb.v1.AppStartH\x00\x12,\n\x06worker\x18\x02 \x01(\x0b\x32\x1a.callmeshpb.v1.WorkerStartH\x00\x12,\n\x06zygote\x18\x05 \x01(\x0b\x32\x1a.callmeshpb.v1.ZygoteStartH\x00\x12\x42\n\x0b\x65nvironment\x18\x03 \x03(\x0b\x32-.callmeshpb.v1.WorkloadStart.EnvironmentEntry\x12\x11\n\tdirectory\x18\x04 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04role\"0\n\x0bZygoteStart\x12!\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x13.callmeshpb.v1.Code\"U\n\x08\x41ppStart\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12!\n\x04\x63ode\x18\x02 \x01(\x0b\x32\x13.callmeshpb.v1.Code\x12\x11\n\tlisten_fd\x18\x03 \x01(\x05\"C\n\x0bWorkerStart\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12!\n\x04\x63ode\x18\x02 \x01(\x0b\x32\x13.callmeshpb.v1.Codeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61llmeshpb/v1/workload.proto\x12\rcallmeshpb.v1\x1a\x1a\x63\x61llmeshpb/v1/common.proto\x1a\x18\x63\x61llmeshpb/v1/node.proto\"\x8f\x02\n\x0fWorkloadMessage\x12-\n\x05hello\x18\x01 \x01(\x0b\x32\x1c.callmeshpb.v1.WorkloadHelloH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.callmeshpb.v1.WorkloadCallH\x00\x12/\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x1f.callmeshpb.v1.WorkloadCallDataH\x00\x12\x33\n\x06\x63\x61ncel\x18\x04 \x01(\x0b\x32!.callmeshpb.v1.WorkloadCallCancelH\x00\x12/\n\x07\x61ttempt\x18\x05 \x01(\x0b\x32\x1c.callmeshpb.v1.AttemptReportH\x00\x42\t\n\x07message\"\x82\x02\n\rWorkloadReply\x12\x31\n\x07welcome\x18\x01 \x01(\x0b\x32\x1e.callmeshpb.v1.WorkloadWelcomeH\x00\x12\x31\n\x05reply\x18\x02 \x01(\x0b\x32 .callmeshpb.v1.WorkloadCallReplyH\x00\x12.\n\x07prepare\x18\x03 \x01(\x0b\x32\x1b.callmeshpb.v1.AttemptOrderH\x00\x12&\n\x02go\x18\x04 \x01(\x0b\x32\x18.callmeshpb.v1.AttemptGoH\x00\x12(\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x19.callmeshpb.v1.AttemptAckH\x00\x42\t\n\x07message\"\x8a\x01\n\rWorkloadHello\x12\x15\n\x0binstance_id\x18\x01 \x01(\tH\x00\x12\x13\n\tworker_id\x18\x02 \x01(\tH\x00\x12-\n\x07\x61ttempt\x18\x03 \x01(\x0b\x32\x1c.callmeshpb.v1.AttemptReport\x12\x12\n\ncalls_only\x18\x04 \x01(\x08\x42\n\n\x08workload\"\x1f\n\x0fWorkloadWelcome\x12\x0c\n\x04node\x18\x01 \x01(\t\"e\n\x0cWorkloadCall\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x11\n\tstreaming\x18\x04 \x01(\x08\x12\x15\n\rauthorization\x18\x05 \x01(\t\"<\n\x10WorkloadCallData\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\" \n\x12WorkloadCallCancel\x12\n\n\x02id\x18\x01 \x01(\x03\"h\n\x11WorkloadCallReply\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12)\n\x06status\x18\x04 \x01(\x0b\x32\x19.callmeshpb.v1.CallStatus\"\xa7\x01\n\nCallStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x39\n\x08metadata\x18\x04 \x03(\x0b\x32\'.callmeshpb.v1.CallStatus.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x02\n\rWorkloadStart\x12&\n\x03\x61pp\x18\x01 \x01(\x0b\x32\x17.callmeshpb.v1.AppStartH\x00\x12,\n\x06worker\x18\x02 \x01(\x0b\x32\x1a.callmeshpb.v1.WorkerStartH\x00\x12,\n\x06zygote\x18\x05 \x01(\x0b\x32\x1a.callmeshpb.v1.ZygoteStartH\x00\x12\x42\n\x0b\x65nvironment\x18\x03 \x03(\x0b\x32-.callmeshpb.v1.WorkloadStart.EnvironmentEntry\x12\x11\n\tdirectory\x18\x04 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04role\"0\n\x0bZygoteStart\x12!\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x13.callmeshpb.v1.Code\"U\n\x08\x41ppStart\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12!\n\x04\x63ode\x18\x02 \x01(\x0b\x32\x13.callmeshpb.v1.Code\x12\x11\n\tlisten_fd\x18\x03 \x01(\x05\"C\n\x0bWorkerStart\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12!\n\x04\x63ode\x18\x02 \x01(\x0b\x32\x13.callmeshpb.v1.Codeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,25 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKLOADWELCOME']._serialized_start=777
   _globals['_WORKLOADWELCOME']._serialized_end=808
   _globals['_WORKLOADCALL']._serialized_start=810
-  _globals['_WORKLOADCALL']._serialized_end=888
-  _globals['_WORKLOADCALLDATA']._serialized_start=890
-  _globals['_WORKLOADCALLDATA']._serialized_end=950
-  _globals['_WORKLOADCALLCANCEL']._serialized_start=952
-  _globals['_WORKLOADCALLCANCEL']._serialized_end=984
-  _globals['_WORKLOADCALLREPLY']._serialized_start=986
-  _globals['_WORKLOADCALLREPLY']._serialized_end=1090
-  _globals['_CALLSTATUS']._serialized_start=1093
-  _globals['_CALLSTATUS']._serialized_end=1260
-  _globals['_CALLSTATUS_METADATAENTRY']._serialized_start=1213
-  _globals['_CALLSTATUS_METADATAENTRY']._serialized_end=1260
-  _globals['_WORKLOADSTART']._serialized_start=1263
-  _globals['_WORKLOADSTART']._serialized_end=1557
-  _globals['_WORKLOADSTART_ENVIRONMENTENTRY']._serialized_start=1499
-  _globals['_WORKLOADSTART_ENVIRONMENTENTRY']._serialized_end=1549
-  _globals['_ZYGOTESTART']._serialized_start=1559
-  _globals['_ZYGOTESTART']._serialized_end=1607
-  _globals['_APPSTART']._serialized_start=1609
-  _globals['_APPSTART']._serialized_end=1694
-  _globals['_WORKERSTART']._serialized_start=1696
-  _globals['_WORKERSTART']._serialized_end=1763
+  _globals['_WORKLOADCALL']._serialized_end=911
+  _globals['_WORKLOADCALLDATA']._serialized_start=913
+  _globals['_WORKLOADCALLDATA']._serialized_end=973
+  _globals['_WORKLOADCALLCANCEL']._serialized_start=975
+  _globals['_WORKLOADCALLCANCEL']._serialized_end=1007
+  _globals['_WORKLOADCALLREPLY']._serialized_start=1009
+  _globals['_WORKLOADCALLREPLY']._serialized_end=1113
+  _globals['_CALLSTATUS']._serialized_start=1116
+  _globals['_CALLSTATUS']._serialized_end=1283
+  _globals['_CALLSTATUS_METADATAENTRY']._serialized_start=1236
+  _globals['_CALLSTATUS_METADATAENTRY']._serialized_end=1283
+  _globals['_WORKLOADSTART']._serialized_start=1286
+  _globals['_WORKLOADSTART']._serialized_end=1580
+  _globals['_WORKLOADSTART_ENVIRONMENTENTRY']._serialized_start=1522
+  _globals['_WORKLOADSTART_ENVIRONMENTENTRY']._serialized_end=1572
+  _globals['_ZYGOTESTART']._serialized_start=1582
+  _globals['_ZYGOTESTART']._serialized_end=1630
+  _globals['_APPSTART']._serialized_start=1632
+  _globals['_APPSTART']._serialized_end=1717
+  _globals['_WORKERSTART']._serialized_start=1719
+  _globals['_WORKERSTART']._serialized_end=1786
 # @@protoc_insertion_point(module_scope)

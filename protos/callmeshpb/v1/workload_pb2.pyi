@@ -55,16 +55,18 @@ class WorkloadWelcome(_message.Message):
     def __init__(self, node: _Optional[str] = ...) -> None: ...
 
 class WorkloadCall(_message.Message):
-    __slots__ = ("id", "method", "payload", "streaming")
+    __slots__ = ("id", "method", "payload", "streaming", "authorization")
     ID_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     STREAMING_FIELD_NUMBER: _ClassVar[int]
+    AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
     id: int
     method: str
     payload: bytes
     streaming: bool
-    def __init__(self, id: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., streaming: bool = ...) -> None: ...
+    authorization: str
+    def __init__(self, id: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., streaming: bool = ..., authorization: _Optional[str] = ...) -> None: ...
 
 class WorkloadCallData(_message.Message):
     __slots__ = ("id", "payload", "end")

@@ -29,10 +29,16 @@ class Caller:
     app: str = ""
     project: str = ""
     domain: str = ""
+    # Whose checked credentials a workload shows: "user", or "" for its own.
+    acts_for: str = ""
 
     @property
     def label(self) -> str:
-        """For a record's `requested_by`: "user", "run/NAME", "app/NAME", "node/NAME"."""
+        """For a record's `requested_by`: "user", "run/NAME", "user via app/NAME", "node/NAME"."""
+        return f"{self.acts_for} via {self._own}" if self.acts_for else self._own
+
+    @property
+    def _own(self) -> str:
         if self.run:
             return f"run/{self.run}"
         if self.app:

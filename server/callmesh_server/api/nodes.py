@@ -39,7 +39,7 @@ class NodesApi:
         )
 
     async def get_server(
-        self, _request: scheduler_pb2.GetServerRequest, _caller: Caller
+        self, _request: scheduler_pb2.GetServerRequest, caller: Caller
     ) -> scheduler_pb2.GetServerResponse:
         """What this server is."""
         return scheduler_pb2.GetServerResponse(
@@ -50,6 +50,7 @@ class NodesApi:
             started_at=self._started_at,
             epoch=self._epoch,
             pid=os.getpid(),
+            caller=caller.label,
         )
 
     def _whole(self, name: str) -> scheduler_pb2.Node:

@@ -82,14 +82,17 @@ class Router:
         server: grpc.aio.Server,
         *,
         token: str = "",
+        required: bool = True,
         more: Mapping[str, grpc.RpcMethodHandler] | None = None,
     ) -> None:
-        """Serve gRPC. With ``token``, whatever comes without it is refused.
+        """Serve gRPC. With ``token``, whatever comes with another is refused.
 
-        ``more`` are handlers of other services by path, behind the same door.
+        And what comes without one, where it is ``required``. ``more`` are
+        handlers of other services by path, behind the same door.
         """
         table = {route.method.path: self._handler(route) for route in self._routes.values()}
-        server.add_generic_rpc_handlers((_Door({**table, **(more or {})}, token),))
+        door = _Door({**table, **(more or {})}, token, required=required)
+        server.add_generic_rpc_handlers((door,))
 
     def _find(self, method: str) -> _Route:
         route = self._routes.get(method)
@@ -173,22 +176,33 @@ def _stream(route: _Route, caller: Caller) -> Callable[..., AsyncIterator[Messag
 class _Door(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds a call's handler; without the right token it finds only a refusal."""
 
-    def __init__(self, table: Mapping[str, grpc.RpcMethodHandler], token: str) -> None:
+    def __init__(
+        self, table: Mapping[str, grpc.RpcMethodHandler], token: str, *, required: bool
+    ) -> None:
         self._table = table
-        self._expected = f"Bearer {token}".encode() if token else b""
+        self._token = token
+        self._required = required
         self._refusal = grpc.stream_stream_rpc_method_handler(_refuse_stranger)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        if self._expected and not self._knows(handler_call_details):
+        if self._token and not self._knows(handler_call_details):
             return self._refusal
         return self._table.get(handler_call_details.method)
 
     def _knows(self, details: grpc.HandlerCallDetails) -> bool:
-        given = b""
+        given: str | bytes | None = None
         for key, value in details.invocation_metadata or ():
             if key == AUTHORIZATION:
-                given = value if isinstance(value, bytes) else value.encode()
-        return hmac.compare_digest(given, self._expected)
+                given = value
+        if given is None:
+            return not self._required
+        return is_bearer(given, self._token)
+
+
+def is_bearer(authorization: str | bytes, token: str) -> bool:
+    """Whether an authorization is that of the holder of a token."""
+    given = authorization if isinstance(authorization, bytes) else authorization.encode()
+    return hmac.compare_digest(given, f"Bearer {token}".encode())
 
 
 async def _refuse_stranger(

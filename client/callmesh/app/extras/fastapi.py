@@ -1,4 +1,4 @@
-"""Environments for particular frameworks."""
+"""An app that is an ASGI application."""
 
 from __future__ import annotations
 
@@ -28,19 +28,3 @@ class FastAPIAppEnvironment(AppEnvironment):
         docs = getattr(self.app, "docs_url", None)
         if docs and not any(link.path == docs for link in self.links):
             self.links = [Link(path=docs, title="OpenAPI docs", is_relative=True), *self.links]
-
-
-_LATER = ("FlyteWebhookAppEnvironment", "FastAPIPassthroughAuthMiddleware")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        # Not an AttributeError: its text would not reach who writes `from … import`.
-        raise ImportError(
-            f"`callmesh.app.extras.{name}` is not there yet: write its routes with "
-            "`FastAPIAppEnvironment` and `callmesh.remote`"
-        )
-    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
-
-
-__all__ = ["FastAPIAppEnvironment"]

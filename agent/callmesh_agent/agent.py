@@ -94,6 +94,7 @@ class Agent:
                 self._driver.deliver(events.EndpointsChanged(parts.dataplane.endpoints))
                 await _until_started(group, parts.dataplane.ads.run, parts.socket.run)
                 group.create_task(parts.session.run())
+                group.create_task(parts.dataplane.report_views(parts.session.report_view))
                 group.create_task(self._proxy.run())
                 group.create_task(
                     measure_workers(parts.supervision.identities, self._driver.deliver)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -55,6 +56,7 @@ class DataPlane:
         self._snapshot: Snapshot | None = None
         self._version = 0
         self._notes: tuple[str, ...] = ()
+        self._viewed = asyncio.Event()
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -86,7 +88,17 @@ class DataPlane:
         self._publish()
         self._write_endpoints()
         write_whole(self._settings.view_file, view.SerializeToString())
+        self._viewed.set()
         return self.endpoints
+
+    async def report_views(self, report: Callable[[int], None]) -> None:
+        """Say of each view when Envoy has taken it, or has had its time. Never ends."""
+        while True:
+            await self._viewed.wait()
+            self._viewed.clear()
+            version = self._view.version
+            await self._within_limit(self.ads.taken(self._version))
+            report(version)
 
     def set_local(self, rotation: Mapping[str, LocalEndpoint]) -> None:
         """Take over what this node knows of its own instances."""
@@ -104,10 +116,13 @@ class DataPlane:
         return ports.get(listener, 0)
 
     async def taken(self) -> None:
-        """Wait until Envoy has what was published last, within a limit."""
+        """Wait until Envoy has the endpoints that were published last, within a limit."""
+        await self._within_limit(self.ads.acked(self._version))
+
+    async def _within_limit(self, taking: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(ACK_LIMIT):
-                await self.ads.acked(self._version)
+                await taking
         except TimeoutError:
             log.warning("Envoy has not taken version %d within %g s", self._version, ACK_LIMIT)
 

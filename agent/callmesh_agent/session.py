@@ -77,6 +77,10 @@ class Session:
         """Say that every attempt was reported."""
         self._put(node_pb2.AgentMessage(attempts_complete=node_pb2.AttemptsComplete()), "a")
 
+    def report_view(self, version: int) -> None:
+        """Say that this node's Envoy has taken a view."""
+        self._put(node_pb2.AgentMessage(view_taken=node_pb2.ViewTaken(version=version)), "view")
+
     def report_conditions(self, conditions: Sequence[common_pb2.Condition]) -> None:
         """Say what holds of this node, now and to every later session."""
         self._conditions = tuple(conditions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from callmesh_server.changes import Changes, ServiceChanged
 from callmesh_server.core import liveness, view
 from callmesh_server.core.world import DesiredKey, ViewKey, World
+from callmesh_server.routed import Routed
 from callmesh_server.sessions import Sessions
 from callmesh_server.store.secrets import Secrets
 from callmesh_wire.names import AppName
@@ -15,12 +16,19 @@ class Pushes:
     """What sessions are sent in full."""
 
     def __init__(
-        self, world: World, sessions: Sessions, secrets: Secrets, changes: Changes, epoch: int
+        self,
+        world: World,
+        sessions: Sessions,
+        secrets: Secrets,
+        changes: Changes,
+        routed: Routed,
+        epoch: int,
     ) -> None:
         self._world = world
         self._sessions = sessions
         self._secrets = secrets
         self._changes = changes
+        self._routed = routed
         # Grows over restarts as well: an agent may compare with what it has on disk.
         self._version = epoch << 32
         self._view = node_pb2.MeshView()
@@ -67,13 +75,14 @@ class Pushes:
         """Bring the view up to date; whether it differs from before."""
         self._settled = self._settled or liveness.is_settled(self._world)
         fresh = view.mesh_view(self._world, self._view.version)
-        if fresh == self._view and self._view.version:
-            return False
-        self._version += 1
-        fresh.version = self._version
-        self._view = fresh
-        self._tell(fresh)
-        return True
+        changed = fresh != self._view or not self._view.version
+        if changed:
+            self._version += 1
+            fresh.version = self._version
+            self._view = fresh
+            self._tell(fresh)
+        self._routed.viewed(self._view.version)
+        return changed
 
     def _tell(self, fresh: node_pb2.MeshView) -> None:
         services = {

@@ -38,6 +38,7 @@ from callmesh_server.logs import Logs
 from callmesh_server.loop import Loop, ServerIds
 from callmesh_server.mesh_ports import MeshPorts
 from callmesh_server.pushes import Pushes
+from callmesh_server.routed import Routed
 from callmesh_server.sessions import Sessions
 from callmesh_server.store.blobs import Blobs
 from callmesh_server.store.secrets import Secrets
@@ -151,15 +152,17 @@ class Parts:
         blobs = Blobs(settings.blobs)
         ports = MeshPorts(database)
         self.secrets = Secrets(settings.secret_key, database)
+        routed = Routed(ledger.world, changes)
         self.sessions = Sessions(
-            ledger, tasks.create_task, epoch=epoch, lease=settings.lease_seconds
+            ledger, tasks.create_task, routed=routed, epoch=epoch, lease=settings.lease_seconds
         )
-        pushes = Pushes(ledger.world, self.sessions, self.secrets, changes, epoch)
+        pushes = Pushes(ledger.world, self.sessions, self.secrets, changes, routed, epoch)
         applier = Applier(live, database, changes, self.sessions, self.secrets, ports.release)
         self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push, _leases_of(ledger))
         applier.attach(self.loop)
         self.sessions.attach(self.loop.react, applier.flush, pushes)
         _restore(live, database, addresses, settings.lease_seconds)
+        routed.restore()
         self._applier = applier
         self._requests = Requests(database, applier)
         self._registry = RegistryApi(
@@ -176,7 +179,7 @@ class Parts:
                         live, database, applier, self._requests, ports, blobs, self.secrets,
                         addresses,
                     ),
-                    AppApi(ledger.world, changes, applier, self._requests),
+                    AppApi(ledger.world, changes, applier, self._requests, routed),
                     task_api,
                     RunApi(
                         live, database, applier, self._requests, submissions, tasks.create_task

@@ -23,6 +23,7 @@ from callmesh_server.core import actions as do
 from callmesh_server.core import instances, liveness, runs
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.world import World
+from callmesh_server.routed import Routed
 from callmesh_wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -95,12 +96,14 @@ class Sessions:
         ledger: Ledger,
         spawn: Spawn,
         *,
+        routed: Routed,
         epoch: int,
         lease: float,
     ) -> None:
         """``lease`` in seconds: how long a silent node counts as living."""
         self._ledger = ledger
         self._spawn = spawn
+        self._routed = routed
         self._epoch = epoch
         self._lease = lease
         self._sessions: dict[str, _Session] = {}
@@ -222,6 +225,7 @@ class Sessions:
         self.close(hello.node, "the node has opened another session")
         session = _Session(hello.node)
         self._sessions[hello.node] = session
+        self._routed.joined(hello.node)
         self._react(lambda world, now: liveness.joined(world, hello, now, self._lease))
         session.desired = self._pushes.desired(hello.node)
         session.view = self._pushes.view()
@@ -232,6 +236,7 @@ class Sessions:
         if self._sessions.get(session.node) is not session:
             return
         del self._sessions[session.node]
+        self._routed.left(session.node)
         for node, chunks in self._logs.values():
             if node == session.node:
                 chunks.put_nowait(node_pb2.LogChunk(end=True, error="the node disconnected"))
@@ -257,6 +262,8 @@ class Sessions:
             case "conditions":
                 found = message.conditions.conditions
                 self._react(lambda w, _: liveness.conditions_reported(w, node, found))
+            case "view_taken":
+                self._routed.taken(node, message.view_taken.version)
             case "log":
                 self._logged(node, message.log)
             case "hello":

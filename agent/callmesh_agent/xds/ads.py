@@ -28,6 +28,8 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 # program holds is the usual reason, and nobody tells when it is free.
 RETRY_REJECTED = 2.0
 
+_Has = Callable[[Stream], bool]
+
 
 class AdsServer:
     """Serves the last published snapshot to whoever is connected."""
@@ -44,7 +46,7 @@ class AdsServer:
         self._connections: set[_Connection] = set()
         self._rejections: list[Rejection] = []
         self._refused = asyncio.Event()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[_Has, asyncio.Future[None]]] = []
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serve until cancelled. ``started`` is called once the socket is open.
@@ -75,10 +77,20 @@ class AdsServer:
         longer waited for; one that rejects endpoints is, until a later
         snapshot is taken: bound the wait.
         """
-        if self._has(version):
+        await self._until(lambda state: state.endpoints_version >= version)
+
+    async def taken(self, version: int) -> None:
+        """Wait until every connected Envoy has answered all of that version, listeners too.
+
+        What it refuses counts as answered. Otherwise as `acked`.
+        """
+        await self._until(lambda state: state.whole_version >= version)
+
+    async def _until(self, has: _Has) -> None:
+        if self._have(has):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (version, waiter)
+        entry = (has, waiter)
         self._waiting.append(entry)
         try:
             await waiter
@@ -90,9 +102,9 @@ class AdsServer:
         """What clients refuse now."""
         return list(self._rejections)
 
-    def _has(self, version: int) -> bool:
+    def _have(self, has: _Has) -> bool:
         return all(
-            connection.state.endpoints_version >= version
+            has(connection.state)
             for connection in self._connections
             if connection.state.client is Client.ENVOY
         )
@@ -125,8 +137,8 @@ class AdsServer:
 
     def _changed(self) -> None:
         """Tell who waits for acks or rejections."""
-        for version, waiter in self._waiting:
-            if not waiter.done() and self._has(version):
+        for has, waiter in self._waiting:
+            if not waiter.done() and self._have(has):
                 waiter.set_result(None)
         rejections = [r for c in self._connections for r in c.state.rejections]
         if rejections != self._rejections:

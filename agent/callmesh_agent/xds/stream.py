@@ -75,6 +75,8 @@ class Stream:
         self.client: Client | None = None
         # The newest snapshot whose endpoints the client has taken; 0: none.
         self.endpoints_version = 0
+        # The newest snapshot that the client has taken whole; 0: none.
+        self.whole_version = 0
         self._target: Snapshot | None = None
         self._subscriptions = {kind: _Subscription() for kind in KINDS}
         self._pushes = 0
@@ -110,6 +112,8 @@ class Stream:
         pushes = self._due_to_envoy() if self.client is Client.ENVOY else self._due_to_grpc()
         if not self._awaits(CLUSTER, ENDPOINTS) and not self._subscriptions[ENDPOINTS].rejected:
             self.endpoints_version = self._target.version
+        if self._has_all():
+            self.whole_version = self._target.version
         return pushes
 
     @property
@@ -122,6 +126,20 @@ class Stream:
         for subscription in self._subscriptions.values():
             for name in subscription.rejected:
                 subscription.sent.pop(name, None)
+
+    def _has_all(self) -> bool:
+        """Every resource was sent and answered, if only by a refusal.
+
+        Routes are asked for by the listener that needs them, so those of a
+        refused one are not.
+        """
+        if self._awaits(*KINDS):
+            return False
+        refused = self._subscriptions[LISTENER].rejected
+        target = self._resources()
+        return not any(
+            name not in refused for kind in KINDS for name in self._changed(kind, target.of(kind))
+        )
 
     def _due_to_envoy(self) -> list[Push]:
         target = self._resources()

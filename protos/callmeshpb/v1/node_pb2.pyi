@@ -24,7 +24,7 @@ class SessionResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[ServerMessage, _Mapping]]] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "instance", "attempt", "attempts_complete", "lease", "conditions", "log", "instances_complete")
+    __slots__ = ("hello", "instance", "attempt", "attempts_complete", "lease", "conditions", "log", "instances_complete", "view_taken")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class AgentMessage(_message.Message):
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    VIEW_TAKEN_FIELD_NUMBER: _ClassVar[int]
     hello: NodeHello
     instance: InstanceReport
     attempt: AttemptReport
@@ -41,7 +42,8 @@ class AgentMessage(_message.Message):
     conditions: NodeConditions
     log: LogChunk
     instances_complete: InstancesComplete
-    def __init__(self, hello: _Optional[_Union[NodeHello, _Mapping]] = ..., instance: _Optional[_Union[InstanceReport, _Mapping]] = ..., attempt: _Optional[_Union[AttemptReport, _Mapping]] = ..., attempts_complete: _Optional[_Union[AttemptsComplete, _Mapping]] = ..., lease: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., conditions: _Optional[_Union[NodeConditions, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., instances_complete: _Optional[_Union[InstancesComplete, _Mapping]] = ...) -> None: ...
+    view_taken: ViewTaken
+    def __init__(self, hello: _Optional[_Union[NodeHello, _Mapping]] = ..., instance: _Optional[_Union[InstanceReport, _Mapping]] = ..., attempt: _Optional[_Union[AttemptReport, _Mapping]] = ..., attempts_complete: _Optional[_Union[AttemptsComplete, _Mapping]] = ..., lease: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., conditions: _Optional[_Union[NodeConditions, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., instances_complete: _Optional[_Union[InstancesComplete, _Mapping]] = ..., view_taken: _Optional[_Union[ViewTaken, _Mapping]] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
     __slots__ = ("welcome", "desired", "mesh_view", "prepare", "go", "stop", "ack", "log", "log_cancel")
@@ -64,6 +66,12 @@ class ServerMessage(_message.Message):
     log: LogRequest
     log_cancel: LogCancel
     def __init__(self, welcome: _Optional[_Union[NodeWelcome, _Mapping]] = ..., desired: _Optional[_Union[DesiredSet, _Mapping]] = ..., mesh_view: _Optional[_Union[MeshView, _Mapping]] = ..., prepare: _Optional[_Union[AttemptOrder, _Mapping]] = ..., go: _Optional[_Union[AttemptGo, _Mapping]] = ..., stop: _Optional[_Union[AttemptStop, _Mapping]] = ..., ack: _Optional[_Union[AttemptAck, _Mapping]] = ..., log: _Optional[_Union[LogRequest, _Mapping]] = ..., log_cancel: _Optional[_Union[LogCancel, _Mapping]] = ...) -> None: ...
+
+class ViewTaken(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    def __init__(self, version: _Optional[int] = ...) -> None: ...
 
 class NodeHello(_message.Message):
     __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity")

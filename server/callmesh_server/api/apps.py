@@ -15,6 +15,7 @@ from callmesh_server.changes import AppChanged, Changes
 from callmesh_server.core import revisions
 from callmesh_server.core.actions import PutApp
 from callmesh_server.core.world import World, app_name
+from callmesh_server.routed import Routed
 from callmesh_wire.errors import InvalidArgumentError, NotFoundError
 from callmesh_wire.names import AppName, check_app
 from callmeshpb.v1 import common_pb2, scheduler_pb2
@@ -24,12 +25,18 @@ class AppApi:
     """The app methods of SchedulerService, but Deploy."""
 
     def __init__(
-        self, world: World, changes: Changes, applier: Applier, requests: Requests
+        self,
+        world: World,
+        changes: Changes,
+        applier: Applier,
+        requests: Requests,
+        routed: Routed,
     ) -> None:
         self._world = world
         self._changes = changes
         self._applier = applier
         self._requests = requests
+        self._routed = routed
 
     async def get_app(
         self, request: scheduler_pb2.GetAppRequest, _caller: Caller
@@ -69,6 +76,8 @@ class AppApi:
                 if name not in self._world.apps:
                     yield scheduler_pb2.WatchAppResponse(app=last, deleted=True)
                     return
+                if self._routed.hides(self._record(name)):
+                    continue  # told once it is routed to
                 app = self._whole(name)
                 if app != last:
                     last = app
@@ -117,6 +126,7 @@ class AppApi:
         whole = scheduler_pb2.App()
         whole.CopyFrom(self._record(name))
         whole.instances.extend(self._world.instances_of(name))
+        self._routed.show(whole)
         return whole
 
     def _missing(self, name: AppName) -> str:

@@ -127,6 +127,8 @@ class Agent:
             case "desired":
                 for item in message.desired.instances:
                     self.observe(item.instance)
+            case "mesh_view":
+                self.say(view_taken=node_pb2.ViewTaken(version=message.mesh_view.version))
 
     def start(self, order: node_pb2.AttemptOrder) -> None:
         self.running[order.run] = order

@@ -17,7 +17,8 @@ import pytest
 
 from callmesh_agent.xds import ads, descriptors
 from callmesh_agent.xds.ads import AdsServer, client_bootstrap
-from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS
+from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from callmesh_agent.xds.ingress import INGRESS
 from callmesh_agent.xds.rejections import Rejection
 from callmesh_agent.xds.snapshot import LocalInstance
 
@@ -181,3 +182,36 @@ def test_grpc_clients_are_told_to_keep_a_service_that_is_gone_for_a_moment() -> 
         }
     ]
     assert config["node"]["id"] == "here"
+
+
+async def test_taken_waits_for_listeners_and_routes_as_well(path: str, world: World) -> None:
+    world.add("shop", "one")
+    async with serving(path) as served, envoy(path) as client, asyncio.TaskGroup() as group:
+        served.ads.publish(world.compile())
+        await client.say(ENDPOINTS, "shop", nonce=await subscribed(client, world))
+        await asyncio.wait_for(served.ads.acked(1), 5)
+        waiter = group.create_task(served.ads.taken(1))
+        await client.say(LISTENER)
+        listeners = await client.hear()
+        await client.say(LISTENER, nonce=listeners.nonce)
+        await client.say(ROUTES, "shop", INGRESS)
+        routes = await client.hear()
+        done, _ = await asyncio.wait([waiter], timeout=0.1)
+        assert not done
+        await client.say(ROUTES, "shop", INGRESS, nonce=routes.nonce)
+        await asyncio.wait_for(waiter, 5)
+
+
+async def test_a_refused_listener_counts_as_taken(path: str, world: World) -> None:
+    world.add("shop", "one")
+    async with serving(path) as served, envoy(path) as client:
+        served.ads.publish(world.compile())
+        await client.say(ENDPOINTS, "shop", nonce=await subscribed(client, world))
+        await client.say(LISTENER)
+        listeners = await client.hear()
+        await client.say(ROUTES, INGRESS)
+        routes = await client.hear()
+        await client.say(ROUTES, INGRESS, nonce=routes.nonce)
+        error = "Error adding/updating listener(s) shop: cannot bind '127.0.0.1:20001'"
+        await client.say(LISTENER, nonce=listeners.nonce, error=error)
+        await asyncio.wait_for(served.ads.taken(1), 5)

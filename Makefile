@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: setup demo test test-fast check bench gen up soak format lint types clean
+.PHONY: setup demo test test-fast check bench gen docs up soak format lint types clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -21,8 +21,12 @@ $(STAMP): pyproject.toml $(wildcard deploy/hatch_build.py)
 	@$(BIN)/python -m compileall -q protos client server agent
 	@touch $(STAMP)
 
-gen: setup
+# What is generated and committed: the contracts' code, the reference in docs/.
+gen: setup docs
 	@$(BIN)/python deploy/gen_protos.py
+
+docs: setup
+	@$(BIN)/python deploy/gen_reference.py
 
 # The main job: a mesh, every example, one call of each pattern.
 demo: setup
@@ -43,6 +47,7 @@ test-fast: setup
 
 check: setup format lint types
 	@$(BIN)/python deploy/gen_protos.py --check
+	@$(BIN)/python deploy/gen_reference.py --check
 	@$(MAKE) --no-print-directory test
 
 format: setup

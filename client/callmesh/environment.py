@@ -176,8 +176,10 @@ class TaskEnvironment(Environment):
         """Declare a function as a task: ``@env.task`` or ``@env.task(retries=3)``.
 
         Outside a run the task is called like the function. Inside a run a call
-        makes a child run. Raises `ValueError` where the environment has a task
-        of that name.
+        makes a child run. ``retries`` are attempts after the first, ``timeout``
+        is `max_runtime` of one attempt in seconds, ``docs`` stands in for the
+        docstring. Raises `ValueError` where the environment has a task of that
+        name, `TypeError` for an option that does not exist.
         """
         from callmesh.task import Task, options_from
 

@@ -76,7 +76,7 @@ CacheRequest = Literal["auto", "override", "disable"] | Cache
 
 @dataclass(frozen=True, slots=True)
 class ReusePolicy:
-    """Workers that outlive an attempt. The mesh reuses workers without it."""
+    """Workers that outlive an attempt. Means nothing here: the mesh reuses workers anyway."""
 
     replicas: int | tuple[int, int] = 2
     idle_ttl: Span = 30

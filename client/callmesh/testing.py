@@ -90,7 +90,7 @@ def running() -> Iterator[TestMesh]:
 
 @pytest.fixture(scope="session")
 def callmesh_mesh() -> Iterator[TestMesh]:
-    """A running mesh, which `init_from_config` has been told of."""
+    """The fixture: a running mesh, which `init_from_config` has been told of."""
     from callmesh.settings import current, init_from_config, use
 
     with running() as mesh:
@@ -111,3 +111,6 @@ def _mesh(*arguments: str) -> None:
     )
     if done.returncode:
         raise InitializationError("MeshNotStarted", "system", done.stderr.strip())
+
+
+__all__ = ["TestMesh", "callmesh_mesh", "running"]

@@ -13,7 +13,7 @@ from mesh import ROOT, Mesh
 pytestmark = pytest.mark.slow
 
 DOCS = ROOT / "docs"
-# `reference/` is generated, and proved current by tests/unit/client/test_reference.py.
+# `reference/` is generated, and proved current by test_generated_code.py.
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "reference" not in p.relative_to(DOCS).parts)
 RUN = [page for page in PAGES if any(b.info == "console" for b in blocks(page))]
 OTHERS = "coming-from-"

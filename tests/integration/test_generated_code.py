@@ -1,4 +1,4 @@
-"""The committed code of the contracts: lint-clean, current, fit for two protobufs."""
+"""What is generated and committed: the contracts' code, and the reference of the docs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_it_is_current() -> None:
     done = run(sys.executable, "deploy/gen_protos.py", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_is_current() -> None:
+    done = run(sys.executable, "deploy/gen_reference.py", "--check")
     assert done.returncode == 0, done.stderr
 
 

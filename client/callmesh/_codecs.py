@@ -137,7 +137,7 @@ class AdapterCodec:
         """The value as JSON where that gives it back, else by cloudpickle."""
         adapter = self._adapter
         if adapter is None:
-            self._check_instance(value)
+            self._check_members(value)
             return pickled(value)
         import pydantic
         import pydantic_core
@@ -177,6 +177,29 @@ class AdapterCodec:
             return self._adapter.json_schema()
         except pydantic.PydanticUserError:
             return {}
+
+    @functools.cached_property
+    def _member_check(self) -> TypeAdapter[Any] | None:
+        """Checks what has no JSON form: classes that pydantic does not know, by `isinstance`."""
+        import pydantic
+
+        try:
+            return pydantic.TypeAdapter(
+                self._hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
+            )
+        except (pydantic.PydanticUserError, pydantic.PydanticSchemaGenerationError):
+            return None
+
+    def _check_members(self, value: Any) -> None:
+        if self._member_check is None:
+            self._check_instance(value)
+            return
+        import pydantic
+
+        try:
+            self._member_check.validate_python(value, strict=True)
+        except pydantic.ValidationError as problem:
+            raise Mismatch(f"must be `{self._text}`: {_summary(problem)}") from None
 
     def _check_instance(self, value: Any) -> None:
         kind = typing.get_origin(self._hint) or self._hint

@@ -5,17 +5,21 @@ Also the check of a remote call against it, which needs no code of the task.
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from callmesh import _codecs, values
+from callmesh import _codecs, _recorded, values
 from callmesh._plain import Mismatch, named
 from callmesh._signature import ParameterHint, signature_of, text_of
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 DEFAULT_LIMIT = 64 * 1024
+# In the schema of what has no JSON form.
+_OBJECT = "x-python-object"
 _TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
@@ -66,9 +70,7 @@ def encode_call(
             mistakes.append(f"argument `{name}` is unknown (known: {known})")
             continue
         try:
-            wire = values.encode_untyped(value)
-            _check(schemas.get(name), wire)
-            encoded[name] = wire
+            encoded[name] = _encoded(schemas.get(name), value)
         except Mismatch as problem:
             mistakes.append(f"argument `{name}` {problem}")
     if mistakes:
@@ -139,20 +141,37 @@ def _is(kind: str, value: Any) -> bool:
     return isinstance(value, _TYPES.get(kind, (object,)))
 
 
-def _check(parameter: scheduler_pb2.TaskParameter | None, wire: common_pb2.Value) -> None:
+def _encoded(parameter: scheduler_pb2.TaskParameter | None, value: object) -> common_pb2.Value:
+    """A value for a parameter: by its recorded type where JSON alone would change the value."""
+    if value is None and parameter is not None and _parsed(parameter.schema).get(_OBJECT):
+        return _codecs.pickled(value)
+    hint = _recorded.hint_of(parameter.type, parameter.schema) if parameter is not None else Any
+    has_fields = dataclasses.is_dataclass(value) or hasattr(value, "model_fields")
+    if hint is None or has_fields or isinstance(value, enum.Enum):
+        return _checked(parameter, values.encode_untyped(value))
+    if not _codecs.is_jsonable(value):
+        return _codecs.codec_of(hint).encode(value)
+    return _checked(parameter, values.encode_untyped(value))
+
+
+def _checked(
+    parameter: scheduler_pb2.TaskParameter | None, wire: common_pb2.Value
+) -> common_pb2.Value:
+    """The value, where it fits the parameter's schema."""
     if parameter is None or not parameter.schema or wire.WhichOneof("kind") != "json":
-        return
+        return wire
     schema = _parsed(parameter.schema)
-    if schema.get("x-python-object"):
+    if schema.get(_OBJECT):
         raise Mismatch(f"must be a `{parameter.type}`, which has no JSON form")
     found = mismatch(schema, json.loads(wire.json))
     if found:
         raise Mismatch(f"must be `{parameter.type}`, not {found}")
+    return wire
 
 
 @lru_cache(maxsize=512)
 def _parsed(schema: str) -> Mapping[str, Any]:
-    parsed: Mapping[str, Any] = json.loads(schema)
+    parsed: Mapping[str, Any] = json.loads(schema) if schema else {}
     return parsed
 
 

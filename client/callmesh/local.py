@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from callmesh import _runtime, values
 from callmesh._runtime import AttemptContext
+from callmesh._signature import signature_of
 from callmesh.errors import NonRecoverableError, TaskFailedError
 from callmesh.policy import DEFAULT_BACKOFF
 from callmesh.remote.details import Updates
@@ -199,7 +200,12 @@ def _life(
                 raise failed from problem
         else:
             outputs, is_tuple = values.encode_outputs(task.func, result)
-            decoded = values.decode_outputs(outputs, is_tuple=is_tuple, function=task.func)
+            decoded = values.decode_outputs(
+                outputs,
+                is_tuple=is_tuple,
+                declared=signature_of(task.func).result,
+                trusted=True,
+            )
             made.end(decoded, is_tuple=is_tuple)
             return
         yield backoff.delay(number - 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 from callmesh import _codecs
 from callmesh._plain import Mismatch
-from callmesh._signature import ParameterHint, TaskSignature, signature_of
+from callmesh._signature import ParameterHint, ResultHint, TaskSignature, signature_of
 from callmeshpb.v1 import common_pb2
 
 INLINE_LIMIT = 10 * 1024 * 1024
@@ -96,21 +96,21 @@ def decode_outputs(
     outputs: Sequence[common_pb2.Value],
     *,
     is_tuple: bool = False,
-    function: Callable[..., object] | None = None,
+    declared: ResultHint | None = None,
+    trusted: bool = False,
 ) -> Any:
     """What the task returned: one value, or a tuple.
 
-    With ``function`` its result's hints are used, without it values are as JSON
-    gives them. Pickled values are only decoded with ``function``.
+    ``declared`` is the result as the function or the task's record has it;
+    without it values are as JSON gives them. Pickled values are only decoded
+    where the task is ``trusted``.
     """
-    declared = signature_of(function).result if function is not None else None
     if not is_tuple:
         hint = declared.hint if declared and declared.members is None else Any
-        return _decode(hint, outputs[0], trusted=function is not None) if outputs else None
+        return _decode(hint, outputs[0], trusted=trusted) if outputs else None
     hints: Sequence[Any] = (declared.members if declared else None) or (Any,) * len(outputs)
     members = [
-        _decode(hint, value, trusted=function is not None)
-        for hint, value in zip(hints, outputs, strict=False)
+        _decode(hint, value, trusted=trusted) for hint, value in zip(hints, outputs, strict=False)
     ]
     return declared.named(*members) if declared and declared.named else tuple(members)
 
@@ -129,6 +129,17 @@ def encode_untyped(value: object) -> common_pb2.Value:
         return common_pb2.Value(json=pydantic_core.to_json(value, bytes_mode="base64"))
     except (pydantic_core.PydanticSerializationError, ValueError):
         return _codecs.pickled(value)
+
+
+def decode_recorded(hint: Any, value: common_pb2.Value) -> Any:
+    """A value for whoever only has a task's record: see `_recorded.hint_of`.
+
+    What only the task's code can read is shown as `load_json` does.
+    """
+    try:
+        return _decode(Any if hint is None else hint, value, trusted=False)
+    except Mismatch:
+        return load_json(value)
 
 
 def load_json(value: common_pb2.Value) -> Any:
@@ -159,14 +170,21 @@ def _decode(hint: Any, value: common_pb2.Value, *, trusted: bool = True) -> Any:
 
 
 def _unpickled(data: bytes, *, trusted: bool) -> Any:
-    if not trusted:
-        raise Mismatch(
-            "is a Python object that only travels between tasks: let the task return "
-            "JSON-shaped data, a dataclass or a Pydantic model to read it here"
-        )
-    import pickle
+    if trusted:
+        import pickle
 
-    return pickle.loads(data)
+        return pickle.loads(data)
+    from callmesh import _data_pickle
+
+    try:
+        return _data_pickle.loads(data)
+    except _data_pickle.NotData as problem:
+        raise Mismatch(
+            f"is a Python object that only travels between tasks (it holds `{problem}`): let the "
+            "task return data, a dataclass or a Pydantic model to read it here"
+        ) from None
+    except ImportError as problem:
+        raise Mismatch(f"cannot be read here: {problem}; install that library") from None
 
 
 def _encode_members(hints: Sequence[Any], result: object) -> list[common_pb2.Value]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from callmesh import _submit, values
+from callmesh import _submit
 from callmesh._sync import aiterate, bridge, class_method, iterate
 from callmesh._transport import call
 from callmesh.errors import RunNotFoundError
-from callmesh.remote.outputs import ActionOutputs, outputs_of
+from callmesh.remote.outputs import ActionOutputs, inputs_of, outputs_of
 from callmesh.remote.phase import ActionPhase
 from callmesh_wire.errors import NotFoundError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
@@ -109,8 +109,8 @@ class ActionDetails:
         return await bridge().arun(outputs_of(self.pb2, self._function))
 
     async def inputs(self) -> dict[str, Any]:
-        """Its arguments, as JSON gives them."""
-        return {name: values.load_json(value) for name, value in self.pb2.inputs.items()}
+        """Its arguments, of Python's own types where the task's record says so."""
+        return await bridge().arun(inputs_of(self.pb2))
 
     def __repr__(self) -> str:
         return f"<run `{self.name}`: {self.phase}>"

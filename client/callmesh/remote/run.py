@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Literal
 
-from callmesh import _submit, values
+from callmesh import _submit
 from callmesh._sync import class_flow, class_method, method
 from callmesh._transport import call, new_request_id, transport
 from callmesh.remote import _failures, _watching
 from callmesh.remote.app import scope_of
 from callmesh.remote.details import ActionDetails, RunDetails, Updates, fetch, is_final
-from callmesh.remote.outputs import ActionOutputs, outputs_of, result_of
+from callmesh.remote.outputs import ActionOutputs, inputs_of, outputs_of, result_of
 from callmesh.remote.phase import ActionPhase
 from callmesh_wire.errors import DeadlineError
 from callmeshpb.v1 import log_pb2, scheduler_pb2
@@ -167,9 +167,8 @@ class Run:
 
     @method
     async def inputs(self) -> dict[str, Any]:
-        """Its arguments, as JSON gives them."""
-        record = await fetch(self.name)
-        return {name: values.load_json(value) for name, value in record.inputs.items()}
+        """Its arguments, of Python's own types where the task's record says so."""
+        return await inputs_of(await fetch(self.name))
 
     @method
     async def details(self) -> RunDetails:

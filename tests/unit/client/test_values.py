@@ -18,6 +18,7 @@ import pydantic
 import pytest
 
 from callmesh import errors, values
+from callmesh._signature import signature_of
 from callmeshpb.v1 import common_pb2
 
 
@@ -115,6 +116,11 @@ def task_of(hint: Any) -> Callable[..., Any]:
     return task
 
 
+def decoded(task: Callable[..., Any], outputs: list[common_pb2.Value], is_tuple: bool) -> Any:
+    result = signature_of(task).result
+    return values.decode_outputs(outputs, is_tuple=is_tuple, declared=result, trusted=True)
+
+
 @pytest.mark.parametrize(
     ("hint", "value", "kind"),
     [(h, v, "json") for h, v in JSON_SHAPED] + [(h, v, "pickle") for h, v in PICKLED],
@@ -126,7 +132,7 @@ def test_a_value_comes_back_as_it_went(hint: Any, value: Any, kind: str) -> None
     got = values.decode_inputs(task, inputs)["x"]
     assert (got, type(got)) == (value, type(value))
     outputs, is_tuple = values.encode_outputs(task, value)
-    back = values.decode_outputs(outputs, is_tuple=is_tuple, function=task)
+    back = decoded(task, outputs, is_tuple)
     assert (back, type(back)) == (value, type(value))
 
 
@@ -224,7 +230,7 @@ def test_a_named_tuple_comes_back_named() -> None:
         return Point(1, "a")
 
     outputs, is_tuple = values.encode_outputs(point, Point(1, "a"))
-    assert values.decode_outputs(outputs, is_tuple=is_tuple, function=point) == Point(1, "a")
+    assert decoded(point, outputs, is_tuple) == Point(1, "a")
 
 
 def test_a_result_without_annotation_goes_by_what_it_is() -> None:
@@ -279,3 +285,30 @@ def test_large_values_go_by_reference(mesh: Any) -> None:
     assert outputs[0].ref.media == "json"
     assert list(mesh.blobs) == [outputs[0].ref.digest]
     assert values.decode_inputs(task, {"x": outputs[0]}) == {"x": big}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: 2},
+        [(1, {2})],
+        {"a": NOW, "b": b"\xff"},
+        np.arange(3),
+        np.float32(1.5),
+        pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.to_datetime(["2026-01-01"] * 2)}),
+    ],
+)
+def test_a_pickle_that_is_data_alone_is_opened_for_everybody(value: Any) -> None:
+    got = values.decode_outputs(values.encode_outputs(task_of(Any), value)[0])
+    assert type(got) is type(value)
+    assert got.equals(value) if isinstance(value, pd.DataFrame) else np.all(got == value)
+
+
+def test_a_pickle_that_calls_something_is_not() -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return pathlib.Path.touch, (pathlib.Path("/tmp/evil"),)
+
+    outputs, _ = values.encode_outputs(task_of(typing.Any), {"a": [Evil()]})
+    with pytest.raises(TypeError, match="only travels between tasks"):
+        values.decode_outputs(outputs)

@@ -146,7 +146,7 @@ def _encoded(parameter: scheduler_pb2.TaskParameter | None, value: object) -> co
     if value is None and parameter is not None and _parsed(parameter.schema).get(_OBJECT):
         return _codecs.pickled(value)
     hint = _recorded.hint_of(parameter.type, parameter.schema) if parameter is not None else Any
-    has_fields = dataclasses.is_dataclass(value) or hasattr(value, "model_fields")
+    has_fields = dataclasses.is_dataclass(value) or hasattr(type(value), "model_fields")
     if hint is None or has_fields or isinstance(value, enum.Enum):
         return _checked(parameter, values.encode_untyped(value))
     if not _codecs.is_jsonable(value):

@@ -46,7 +46,7 @@ class Starts:
             if each.WhichOneof("value") == "blob":
                 folder = secrets_dir / "parameters"
                 parameters[each.name] = await self._workspace.place(
-                    each.blob, each.name, each.mount, folder
+                    each.blob, each.name, each.mount, folder, Path(each.file_name).name
                 )
         directory = self._workspace.directory(spec.code)
         request = supervisor_pb2.StartProcess(

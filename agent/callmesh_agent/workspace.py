@@ -63,15 +63,21 @@ class Workspace:
                 if not target.is_dir():
                     (draft / "code").rename(target)
 
-    async def place(self, ref: common_pb2.BlobRef, name: str, mount: str, folder: Path) -> str:
+    async def place(
+        self, ref: common_pb2.BlobRef, name: str, mount: str, folder: Path, file_name: str = ""
+    ) -> str:
         """Put a parameter's file or folder where the app finds it; that path.
 
         ``mount`` names the place; empty: under ``folder``. A mount that ends in
-        `/`, or is a folder already, keeps the file's name.
+        `/`, or is a folder already, keeps the file's name, ``file_name``.
         """
+        own = file_name or name
         target = Path(mount) if mount else folder / name
-        if mount and ref.media != "bundle" and (mount.endswith("/") or target.is_dir()):
-            target = target / name
+        if ref.media != "bundle":
+            if not mount:
+                target = target / own if file_name else target
+            elif mount.endswith("/") or target.is_dir():
+                target = target / own
         with self._draft(ref.digest) as draft:
             archive = draft / "archive"
             await self._blobs.fetch_blob(ref.digest, archive)

@@ -119,6 +119,10 @@ class AttemptRunner:
                 self._task = None
         try:
             outputs, is_tuple = values.encode_outputs(function, result)
+            if sum(value.ByteSize() for value in outputs) > values.INLINE_LIMIT:
+                from callmesh import _blobs
+
+                outputs = _blobs.offload_here(outputs)
         except Exception as error:  # noqa: BLE001 - pickling runs the user's code
             ended.error.CopyFrom(_unsendable(result, error))
             return

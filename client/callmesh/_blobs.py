@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import cast
 
 from callmesh import values
@@ -23,20 +25,22 @@ def digest_of(data: bytes | bytearray) -> str:
 
 async def upload(data: bytes, digest: str) -> None:
     """Put bytes into the store unless it has them."""
+    await _upload(digest, lambda: _pieces(data, digest))
+
+
+async def upload_file(path: Path, digest: str, size: int) -> None:
+    """`upload` of a file of that SHA-256 and size, a piece at a time."""
+    await _upload(digest, lambda: _pieces_of_file(path, digest, size))
+
+
+async def has(digest: str) -> bool:
+    """The store has it."""
     missing = await call(
         blob_pb2.FindMissingResponse,
         "BlobService/FindMissing",
         blob_pb2.FindMissingRequest(digests=[digest]),
     )
-    if digest not in missing.digests:
-        return
-    for attempt in range(TRIES):
-        try:
-            async for _ in transport().stream("BlobService/Upload", _pieces(data, digest)):
-                return
-        except UnavailableError:
-            if attempt == TRIES - 1:
-                raise
+    return digest not in missing.digests
 
 
 async def download(ref: common_pb2.BlobRef) -> bytes:
@@ -48,6 +52,19 @@ async def download(ref: common_pb2.BlobRef) -> bytes:
     if digest_of(data) != ref.digest:
         raise DataLossError(f"blob `{ref.digest}` came back damaged: run the task again")
     return bytes(data)
+
+
+async def download_file(digest: str, target: Path) -> None:
+    """`download` into a file, a piece at a time."""
+    found = hashlib.sha256()
+    request = blob_pb2.DownloadRequest(digest=digest)
+    with target.open("wb") as file:
+        async for answer in transport().stream("BlobService/Download", request):
+            data = cast("blob_pb2.DownloadResponse", answer).data
+            found.update(data)
+            file.write(data)
+    if found.hexdigest() != digest:
+        raise DataLossError(f"blob `{digest}` came back damaged: run the task again")
 
 
 async def offload(inputs: Mapping[str, common_pb2.Value]) -> dict[str, common_pb2.Value]:
@@ -109,6 +126,27 @@ async def _put(value: common_pb2.Value) -> common_pb2.BlobRef:
     digest = digest_of(data)
     await upload(data, digest)
     return common_pb2.BlobRef(digest=digest, size=len(data), media=kind)
+
+
+async def _upload(digest: str, pieces: Callable[[], AsyncIterator[blob_pb2.UploadRequest]]) -> None:
+    if await has(digest):
+        return
+    for attempt in range(TRIES):
+        try:
+            async for _ in transport().stream("BlobService/Upload", pieces()):
+                return
+        except UnavailableError:
+            if attempt == TRIES - 1:
+                raise
+
+
+async def _pieces_of_file(
+    path: Path, digest: str, size: int
+) -> AsyncIterator[blob_pb2.UploadRequest]:
+    with path.open("rb") as file:
+        yield blob_pb2.UploadRequest(digest=digest, size=size, data=file.read(PIECE))
+        while data := await asyncio.to_thread(file.read, PIECE):
+            yield blob_pb2.UploadRequest(data=data)
 
 
 async def _pieces(data: bytes, digest: str) -> AsyncIterator[blob_pb2.UploadRequest]:

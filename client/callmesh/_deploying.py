@@ -11,7 +11,7 @@ from typing import Any, cast
 from callmesh import _blobs, bundle, graph, plan, requirements, settings
 from callmesh._transport import call, new_request_id
 from callmesh.app.environment import AppEnvironment
-from callmesh.app.parameters import AppEndpoint, RunOutput, Scalar
+from callmesh.app.parameters import AppEndpoint, Content, Parameter, RunOutput, Scalar, is_content
 from callmesh.bundle import Bundle, CopyStyle
 from callmesh.environment import Environment
 from callmesh.errors import DeploymentError, ParameterMaterializationError
@@ -69,7 +69,7 @@ async def send(prepared: Prepared) -> scheduler_pb2.DeployResponse:
 def _prepared(
     ordered: Sequence[Environment],
     options: Options,
-    values: Mapping[str, Mapping[str, Scalar | AppEndpoint]],
+    values: Mapping[str, Mapping[str, Scalar | AppEndpoint | Content]],
 ) -> Prepared:
     images = {each: requirements.resolve(each.resolved_image, each.name) for each in ordered}
     notices = [
@@ -100,7 +100,7 @@ def _prepared(
 
 async def _looked_up(
     environments: Sequence[Environment], given: Values
-) -> dict[str, dict[str, Scalar | AppEndpoint]]:
+) -> dict[str, dict[str, Scalar | AppEndpoint | Content]]:
     """Parameter values that are given at deploy, and what `RunOutput`s stand for."""
     apps = {each.name: each for each in environments if isinstance(each, AppEnvironment)}
     for name, chosen in given.items():
@@ -111,15 +111,27 @@ async def _looked_up(
                     f"a value is given for parameter `{parameter}` of app `{name}`, "
                     "which is not being deployed or has no such parameter"
                 )
-    found: dict[str, dict[str, Scalar | AppEndpoint]] = {}
+    found: dict[str, dict[str, Scalar | AppEndpoint | Content]] = {}
     for name, app in apps.items():
         for each in app.parameters:
             value = given.get(name, {}).get(each.name, each.value)
             if isinstance(value, RunOutput):
                 value = await _output_of(value, f"parameter `{each.name}` of app `{name}`")
+            if is_content(value):
+                value = await _content_of(value, each)
             if value is not None:
-                found.setdefault(name, {})[each.name] = cast("Scalar | AppEndpoint", value)
+                found.setdefault(name, {})[each.name] = cast(
+                    "Scalar | AppEndpoint | Content", value
+                )
     return found
+
+
+async def _content_of(value: Any, parameter: Parameter) -> Content | str:
+    if not parameter.download:
+        return str(value.path)
+    from callmesh.io import _parameter
+
+    return await _parameter.stored(value, parameter.ignore_patterns)
 
 
 async def _output_of(wanted: RunOutput, owner: str) -> Any:
@@ -145,9 +157,9 @@ async def _output_of(wanted: RunOutput, owner: str) -> Any:
             raise ParameterMaterializationError(
                 f"{owner}: the output of run `{run.name}` has no {step!r}"
             ) from None
-    if not isinstance(value, str | int | float | bool):
+    if not isinstance(value, str | int | float | bool) and not is_content(value):
         raise ParameterMaterializationError(
             f"{owner}: the output of run `{run.name}` is a `{type(value).__name__}`: must be a "
-            "string, a number or a boolean"
+            "string, a number, a boolean, a `File` or a `Dir`"
         )
     return value

@@ -73,6 +73,11 @@ def state_dir(environ: Mapping[str, str]) -> Path:
     return Path(home) / "callmesh" / "default"
 
 
+def local_dir(environ: Mapping[str, str]) -> Path:
+    """Where local mode keeps what outlives a process: files and cached results."""
+    return state_dir(environ) / "local"
+
+
 def from_argument(endpoint: str, environ: Mapping[str, str], source: str) -> Place:
     """The place that an endpoint names.
 

@@ -39,6 +39,7 @@ _NAMES |= {
     name: getattr(typing, name)
     for name in ("Any", "Dict", "FrozenSet", "List", "Literal", "Optional", "Set", "Tuple", "Union")
 }
+_IO = {"DataFrame": "_frame", "Dir": "_dir", "File": "_file"}
 
 
 class _UnknownName(Exception):
@@ -82,10 +83,7 @@ def _built(node: ast.expr) -> Any:
         case ast.Constant(value=value):
             return value
         case ast.Name() | ast.Attribute():
-            name = ast.unparse(node)
-            if name not in _NAMES:
-                raise _UnknownName(name)
-            return _NAMES[name]
+            return _named(ast.unparse(node))
         case ast.Subscript(value=origin, slice=ast.Tuple(elts=members)):
             return _built(origin)[tuple(map(_built, members))]
         case ast.Subscript(value=origin, slice=member):
@@ -98,3 +96,14 @@ def _built(node: ast.expr) -> Any:
             return -number
         case _:
             raise _UnknownName(ast.unparse(node))
+
+
+def _named(name: str) -> Any:
+    if name in _NAMES:
+        return _NAMES[name]
+    own = name.rpartition(".")[2]
+    if own in _IO and name in (own, f"callmesh.io.{own}", f"callmesh.io.{_IO[own]}.{own}"):
+        from callmesh import io
+
+        return getattr(io, own)
+    raise _UnknownName(name)

@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
 
 from callmesh._modules import locate
 from callmesh.app.environment import AppEnvironment
 from callmesh.app.extras import FastAPIAppEnvironment
-from callmesh.app.parameters import AppEndpoint, Parameter, RunOutput, Scalar, seconds_of, text_of
+from callmesh.app.parameters import (
+    AppEndpoint,
+    Content,
+    Parameter,
+    RunOutput,
+    Scalar,
+    is_content,
+    seconds_of,
+    text_of,
+)
 from callmesh.bundle import Bundle
 from callmesh.environment import Environment, TaskEnvironment
 from callmesh.errors import DeploymentError, ParameterMaterializationError
@@ -35,7 +45,7 @@ class Extra:
     version: str = ""
     images: Mapping[Environment, Resolved] = field(default_factory=dict)
     env_vars: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Mapping[str, Scalar | AppEndpoint]] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, Scalar | AppEndpoint | Content]] = field(default_factory=dict)
 
 
 def deploy_request(
@@ -220,7 +230,7 @@ def _parameter(env: AppEnvironment, each: Parameter, extra: Extra) -> scheduler_
     made = scheduler_pb2.AppParameter(
         name=each.name, env_var=each.env_var or "", mount=each.mount or ""
     )
-    if value is None or isinstance(value, RunOutput):
+    if value is None or isinstance(value, RunOutput) or is_content(value):
         raise ParameterMaterializationError(
             f"parameter `{each.name}` of app `{env.name}` has no value: declare one, or give one "
             "with `with_servecontext(parameter_values={…})`"
@@ -228,8 +238,13 @@ def _parameter(env: AppEnvironment, each: Parameter, extra: Extra) -> scheduler_
     if isinstance(value, AppEndpoint):
         made.app_endpoint = value.app_name
         made.public = value.public
+    elif isinstance(value, Content):
+        made.blob.CopyFrom(
+            common_pb2.BlobRef(digest=value.digest, size=value.size, media=value.media)
+        )
+        made.file_name = value.name
     else:
-        made.text = text_of(value)
+        made.text = text_of(cast("Scalar", value))
     return made
 
 

@@ -2,8 +2,7 @@
 
 `encode_inputs` and `decode_outputs` are the caller's side, `decode_inputs` and
 `encode_outputs` the worker's. What is over `INLINE_LIMIT` goes through the blob
-store, by reference: the worker's side sees to that here, the caller's side
-with `_blobs`, before and after.
+store, by reference: both sides see to that with `_blobs`.
 """
 
 from __future__ import annotations
@@ -85,10 +84,6 @@ def encode_outputs(
         raise RuntimeDataValidationError(
             f"the result of task `{signature.name}` {problem}"
         ) from problem
-    if sum(value.ByteSize() for value in encoded) > INLINE_LIMIT:
-        from callmesh import _blobs
-
-        encoded = _blobs.offload_here(encoded)
     return encoded, is_tuple
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from callmesh_wire import names
+
+if TYPE_CHECKING:
+    from callmesh.io import Dir, File
 
 VARIABLE = "CALLMESH_PARAMETERS"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -51,6 +55,16 @@ class RunOutput:
             raise ValueError("a `RunOutput` must name either `run_name` or `task_name`")
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file or directory in the mesh's store, under its own name; ``media`` of its `BlobRef`."""
+
+    digest: str
+    size: int
+    media: str
+    name: str
+
+
 Scalar = str | int | float | bool
 
 
@@ -58,12 +72,15 @@ Scalar = str | int | float | bool
 class Parameter:
     """A named value. ``env_var`` is the environment variable that carries it.
 
+    A `File` or a `Dir` is put at ``mount`` before the app starts, and its value
+    is that path; with ``download=False`` it is the reference's own `path`.
+
     Raises `TypeError` for values of other types, `ValueError` for a malformed
     variable name.
     """
 
     name: str
-    value: Scalar | AppEndpoint | RunOutput | None = None
+    value: Scalar | AppEndpoint | RunOutput | File | Dir | None = None
     type: ParameterType | None = None
     env_var: str | None = None
     download: bool = True
@@ -77,11 +94,19 @@ class Parameter:
                 f"not {self.env_var!r}"
             )
         allowed = (str, int, float, bool, AppEndpoint, RunOutput, type(None))
-        if not isinstance(self.value, allowed):
+        if not isinstance(self.value, allowed) and not is_content(self.value):
             raise TypeError(
-                f"the value of parameter `{self.name}` must be a string, a number, a boolean, an "
-                f"`AppEndpoint` or a `RunOutput`, not {self.value!r}"
+                f"the value of parameter `{self.name}` must be a string, a number, a boolean, a "
+                "`File`, a `Dir`, an `AppEndpoint` or a `RunOutput`, not "
+                f"{self.value!r}"
             )
+
+
+def is_content(value: object) -> bool:
+    """It is a `File` or a `Dir`. Neither is imported for that."""
+    module = sys.modules.get("callmesh.io._dir") or sys.modules.get("callmesh.io._file")
+    kinds = tuple(getattr(module, name) for name in ("Dir", "File") if hasattr(module, name))
+    return isinstance(value, kinds)
 
 
 class Input(Parameter):

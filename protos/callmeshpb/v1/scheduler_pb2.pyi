@@ -187,7 +187,7 @@ class AppSpec(_message.Message):
     def __init__(self, project: _Optional[str] = ..., domain: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[_Union[AppKind, str]] = ..., protocol: _Optional[_Union[_common_pb2.Protocol, str]] = ..., code: _Optional[_Union[_common_pb2.Code, _Mapping]] = ..., image: _Optional[_Union[_common_pb2.Image, _Mapping]] = ..., port: _Optional[int] = ..., command: _Optional[_Iterable[str]] = ..., args: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[AppParameter, _Mapping]]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[_Union[_common_pb2.SecretRef, _Mapping]]] = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., timeouts: _Optional[_Union[AppTimeouts, _Mapping]] = ..., health_path: _Optional[str] = ..., requires_auth: bool = ..., depends_on: _Optional[_Iterable[str]] = ..., cookie_affinity: bool = ..., prefer_local: bool = ..., custom_domain: _Optional[str] = ..., links: _Optional[_Iterable[_Union[AppLink, _Mapping]]] = ..., description: _Optional[str] = ...) -> None: ...
 
 class AppParameter(_message.Message):
-    __slots__ = ("name", "env_var", "text", "app_endpoint", "blob", "mount", "public")
+    __slots__ = ("name", "env_var", "text", "app_endpoint", "blob", "mount", "public", "file_name")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENV_VAR_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +195,7 @@ class AppParameter(_message.Message):
     BLOB_FIELD_NUMBER: _ClassVar[int]
     MOUNT_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     env_var: str
     text: str
@@ -202,7 +203,8 @@ class AppParameter(_message.Message):
     blob: _common_pb2.BlobRef
     mount: str
     public: bool
-    def __init__(self, name: _Optional[str] = ..., env_var: _Optional[str] = ..., text: _Optional[str] = ..., app_endpoint: _Optional[str] = ..., blob: _Optional[_Union[_common_pb2.BlobRef, _Mapping]] = ..., mount: _Optional[str] = ..., public: bool = ...) -> None: ...
+    file_name: str
+    def __init__(self, name: _Optional[str] = ..., env_var: _Optional[str] = ..., text: _Optional[str] = ..., app_endpoint: _Optional[str] = ..., blob: _Optional[_Union[_common_pb2.BlobRef, _Mapping]] = ..., mount: _Optional[str] = ..., public: bool = ..., file_name: _Optional[str] = ...) -> None: ...
 
 class AppTimeouts(_message.Message):
     __slots__ = ("request", "startup", "drain")

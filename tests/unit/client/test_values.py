@@ -17,7 +17,7 @@ import pandas as pd
 import pydantic
 import pytest
 
-from callmesh import errors, values
+from callmesh import _blobs, errors, values
 from callmesh._signature import signature_of
 from callmeshpb.v1 import common_pb2
 
@@ -280,7 +280,7 @@ def test_large_values_go_by_reference(mesh: Any) -> None:
     def task(x: bytes) -> bytes: ...
 
     big = b"x" * (values.INLINE_LIMIT + 1)
-    outputs, _ = values.encode_outputs(task, big)
+    outputs = _blobs.offload_here(values.encode_outputs(task, big)[0])
     assert outputs[0].ref.size > values.INLINE_LIMIT
     assert outputs[0].ref.media == "json"
     assert list(mesh.blobs) == [outputs[0].ref.digest]

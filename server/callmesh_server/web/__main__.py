@@ -36,6 +36,7 @@ class Watched:
         self._pages = pages
         self._busy = 0
         self._asked = asyncio.Event()
+        self.listens = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._busy += 1
@@ -46,7 +47,8 @@ class Watched:
             self._asked.set()
 
     async def idle(self, seconds: float) -> None:
-        """Return once nobody has asked for ``seconds``."""
+        """Return once nobody has asked for ``seconds``, the first time since `listens`."""
+        await self.listens.wait()
         while True:
             self._asked.clear()
             try:
@@ -55,6 +57,19 @@ class Watched:
             except TimeoutError:
                 if not self._busy:
                     return
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, listens: asyncio.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._listens = listens
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._listens.set()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,7 +85,8 @@ async def serve(options: argparse.Namespace) -> None:
     """Serve on the socket that ``options`` names."""
     mesh = Mesh(f"unix:{options.api}")
     site = Watched(build(mesh, options.ingress_port))
-    server = uvicorn.Server(
+    server = _Server(
+        site.listens,
         uvicorn.Config(
             site,
             http="h11",
@@ -82,7 +98,7 @@ async def serve(options: argparse.Namespace) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE,
-        )
+        ),
     )
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(_until_idle(server, site, options.idle))

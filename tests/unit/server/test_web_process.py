@@ -39,7 +39,7 @@ def test_a_waiting_connection_is_answered_and_idleness_ends_it(
 ) -> None:
     for _ in range(2):
         process = subprocess.Popen(
-            command(listener, tmp_path, "--idle=0.3"), pass_fds=(listener.fileno(),)
+            command(listener, tmp_path, "--idle=0.5"), pass_fds=(listener.fileno(),)
         )
         try:
             assert ask(tmp_path).status_code == 200

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +16,12 @@ from pathlib import Path
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.state import Recipe
 from callmesh_agent.xds.ads import client_bootstrap
+from callmesh_wire import command
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2, scheduler_pb2
 
 _NOT_INHERITED = re.compile(r"CALLMESH_|GRPC_XDS_|PORT\Z|PYTHONDONTWRITEBYTECODE\Z")
 _LOOPBACK = "localhost,127.0.0.1,::1"
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})(.*)\Z", re.DOTALL)
-# What makes a line more than one simple command, which `exec` can replace the shell with.
-_COMPOUND = re.compile(r"[;&|()<>\n`{}]|\A\s*(?:\w+=|(?:cd|export|set|source|ulimit|umask|\.)\s)")
 
 
 def of_node(settings: AgentSettings, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -110,34 +107,13 @@ def endpoint_parameters(
 
 
 def command_line(spec: scheduler_pb2.AppSpec) -> list[str]:
-    """The program of a command app.
-
-    `command` (and `args` behind it) is taken word by word; a word that begins
-    with `$NAME` has that variable's value there, and a name that is not set
-    ends the start with an error. `args` alone are one line for the shell.
-    """
-    if spec.command:
-        words = [*spec.command, *spec.args]
-        if not any(_VARIABLE.match(word) for word in words):
-            return words
-        return ["/bin/sh", "-c", "exec " + " ".join(map(_shell_word, words))]
-    line = " ".join(spec.args)
-    return ["/bin/sh", "-c", line if _COMPOUND.search(line) else f"exec {line}"]
-
-
-def _shell_word(word: str) -> str:
-    found = _VARIABLE.match(word)
-    if found is None:
-        return shlex.quote(word)
-    name = found[1] or found[2]
-    rest = shlex.quote(found[3]) if found[3] else ""
-    return f'"${{{name}?is used in the command and is not set}}"{rest}'
+    """The program of a command app and its arguments."""
+    return command.command_line(spec.command, spec.args)
 
 
 def hard_coded_port(spec: scheduler_pb2.AppSpec) -> int:
     """The declared port, if the command names it as a word of its own; 0 otherwise."""
-    words = re.findall(r"\d+", " ".join([*spec.command, *spec.args]))
-    return spec.port if spec.port and str(spec.port) in words else 0
+    return spec.port if command.names_port(spec.command, spec.args, spec.port) else 0
 
 
 def place_secrets(folder: Path, files: Mapping[str, bytes]) -> None:

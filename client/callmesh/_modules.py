@@ -111,6 +111,12 @@ def user_modules(folders: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
+def is_users(module: ModuleType | None) -> bool:
+    """A loaded module is a file that nobody installed."""
+    path = _source_of(module)
+    return path is not None and not _is_installed(path)
+
+
 def _source_of(module: ModuleType | None) -> Path | None:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py"):

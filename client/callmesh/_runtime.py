@@ -109,6 +109,21 @@ def added_context(values: Mapping[str, str]) -> Iterator[None]:
         current_custom.reset(token)
 
 
+@contextlib.contextmanager
+def added_variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Add to this process's environment variables, until the block ends."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def workload_socket() -> str:
     """The node agent's socket when this process is a workload, "" otherwise."""
     return os.environ.get(SOCKET_VARIABLE, "")

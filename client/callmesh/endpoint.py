@@ -1,8 +1,8 @@
 """Where an app is called: the order of places to look, and one lookup.
 
-In a workload, and beside a mesh on the same machine, the node's endpoints file
-says it: no call is made. Elsewhere the control plane is asked, and its answer
-kept for a few seconds.
+An app that is served here without a mesh comes first. In a workload, and beside
+a mesh on the same machine, the node's endpoints file says it: no call is made.
+Elsewhere the control plane is asked, and its answer kept for a few seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from callmesh import settings
+from callmesh import _local_apps, settings
 from callmesh._sync import bridge
 from callmesh.errors import AppNotFoundError
 from callmesh_wire.names import AppName
@@ -27,7 +27,15 @@ _asked: dict[AppName, tuple[float, str]] = {}
 
 def endpoint_of(app: str, project: str | None = None, domain: str | None = None) -> str:
     """The base URL for code that calls an app. Raises `errors.AppNotFoundError`."""
+    here = read_endpoints(_local_apps.addresses()).get(app)
+    if here:
+        return here
     current = settings.current()
+    if current.mode == settings.LOCAL:
+        raise AppNotFoundError(
+            f"app `{app}` has no endpoint: it is not served here, and this process knows of no "
+            "mesh; serve it first, or call `callmesh.init_from_config()` with a mesh running"
+        )
     name = AppName(project or current.project, domain or current.domain, app)
     file = endpoints_file(current, os.environ)
     if file:
@@ -52,7 +60,9 @@ def endpoints_file(current: settings.Settings, environ: Mapping[str, str]) -> st
 
 
 def read_endpoints(file: str) -> Mapping[str, str]:
-    """Endpoints by mesh name; read again when the file has changed."""
+    """Endpoints by name; read again when the file has changed. Empty without a file."""
+    if not file:
+        return {}
     try:
         stat = Path(file).stat()
         mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)

@@ -14,22 +14,30 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from callmesh import _runtime, values
+from callmesh._failure import failure_of, message_of
 from callmesh._runtime import AttemptContext
 from callmesh._signature import signature_of
 from callmesh.errors import NonRecoverableError, TaskFailedError
 from callmesh.policy import DEFAULT_BACKOFF
-from callmesh.remote.details import Updates
+from callmesh.remote.details import ActionDetails, RunDetails, Updates
 from callmesh.remote.outputs import ActionOutputs
 from callmesh.remote.phase import ActionPhase
 from callmesh.task import Task
 from callmesh_wire import names
+from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 T = TypeVar("T")
+
+_ATTEMPT_PHASES = {
+    ActionPhase.RUNNING: scheduler_pb2.ATTEMPT_PHASE_RUNNING,
+    ActionPhase.SUCCEEDED: scheduler_pb2.ATTEMPT_PHASE_SUCCEEDED,
+    ActionPhase.FAILED: scheduler_pb2.ATTEMPT_PHASE_FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Execute:
 
     context: AttemptContext
     inputs: Mapping[str, Any]
+    variables: Mapping[str, str]
 
 
 # Yields what to execute or seconds to wait; is sent or thrown what came of it.
@@ -61,14 +70,20 @@ class Ready(Generic[T]):
 class LocalRun:
     """A run in this process, with the surface of `remote.Run`."""
 
-    def __init__(self, task_name: str, name: str) -> None:
-        self.name = self.id = name
-        self.task_name = task_name
+    def __init__(self, task: Task[..., Any], name: str = "") -> None:
+        self.name = self.id = names.check_run(name) if name else _new_name()
+        self.task_name = task.name
         self.project, self.domain = names.DEFAULT_PROJECT, names.DEFAULT_DOMAIN
-        self.url = f"local:{name}"
+        self.url = f"local:{self.name}"
         self.phase = ActionPhase.QUEUED
         self.message = ""
         self.attempts = 0
+        self._function = task.func
+        self._times = {"created_at": time.time()}
+        self._inputs: Mapping[str, common_pb2.Value] = {}
+        self._values: Sequence[common_pb2.Value] = ()
+        self._is_tuple = False
+        self._error: BaseException | None = None
         self._outputs = ActionOutputs(())
         self._result: Any = None
         self.wait: Ready[None] = Ready(lambda: None)
@@ -76,11 +91,50 @@ class LocalRun:
         self.abort: Ready[None] = Ready(lambda: None)
         self.outputs: Ready[ActionOutputs] = Ready(lambda: self._outputs)
         self.result: Ready[Any] = Ready(lambda: self._result)
+        self.inputs: Ready[dict[str, Any]] = Ready(
+            lambda: values.decode_inputs(self._function, self._inputs)
+        )
+        self.details: Ready[RunDetails] = Ready(lambda: RunDetails(self.pb2, self._function))
 
     @property
     def status(self) -> ActionPhase:
         """The same as `phase`."""
         return self.phase
+
+    @property
+    def pb2(self) -> scheduler_pb2.Run:
+        """The run as the mesh would record it; it has only the last attempt."""
+        record = scheduler_pb2.Run(
+            name=self.name,
+            project=self.project,
+            domain=self.domain,
+            task=self.task_name,
+            phase=self.phase.wire,
+            message=self.message,
+            inputs=self._inputs,
+            outputs=self._values,
+            outputs_is_tuple=self._is_tuple,
+            idempotency_key=self.name,
+            url=self.url,
+        )
+        if self._error is not None:
+            record.error.CopyFrom(failure_of(self._error))
+        if self.attempts:
+            attempt = record.attempts.add(number=self.attempts)
+            attempt.phase = _ATTEMPT_PHASES[self.phase]
+        for name, moment in self._times.items():
+            getattr(record, name).FromNanoseconds(int(moment * 1e9))
+        return record
+
+    @property
+    def raw_phase(self) -> scheduler_pb2.RunPhase:
+        """The phase as the mesh writes it."""
+        return self.phase.wire
+
+    @property
+    def action(self) -> ActionDetails:
+        """Its last state."""
+        return ActionDetails(self.pb2, self._function)
 
     def done(self) -> bool:
         """It has ended."""
@@ -101,12 +155,27 @@ class LocalRun:
         """The same."""
         return self.watch()
 
-    def end(self, result: Any, *, is_tuple: bool) -> None:
+    def begin(self, inputs: Mapping[str, common_pb2.Value]) -> None:
+        """Take in the arguments."""
+        self._inputs = inputs
+
+    def attempt(self, number: int) -> None:
+        """The function is called."""
+        self.phase, self.attempts = ActionPhase.RUNNING, number
+        self._times.setdefault("started_at", time.time())
+
+    def end(self, result: Any, outputs: Sequence[common_pb2.Value], *, is_tuple: bool) -> None:
         """Take in what the function returned."""
         self.phase = ActionPhase.SUCCEEDED
-        self._result = result
+        self._times["ended_at"] = time.time()
+        self._result, self._values, self._is_tuple = result, outputs, is_tuple
         fields = getattr(result, "_fields", ())
         self._outputs = ActionOutputs(result, fields) if is_tuple else ActionOutputs((result,))
+
+    def fail(self, error: BaseException) -> None:
+        """Take in what the function raised."""
+        self.phase, self.message, self._error = ActionPhase.FAILED, message_of(error), error
+        self._times["ended_at"] = time.time()
 
     def __repr__(self) -> str:
         return f"<local run `{self.name}` of `{self.task_name}`: {self.phase}>"
@@ -116,20 +185,27 @@ def run(
     task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str = ""
 ) -> LocalRun:
     """Run a task, from blocking code. Raises `errors.TaskFailedError`."""
-    made = LocalRun(task.name, names.check_run(name) if name else _new_name())
+    made = LocalRun(task, name)
+    execute(made, task, args, kwargs)
+    return made
+
+
+def execute(
+    made: LocalRun, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Run a task in a run that has been made, from blocking code."""
     life = _life(task, args, kwargs, made)
     if task.is_async:
         in_own_loop(_await_life(task, life))
     else:
         _call_life(task, life)
-    return made
 
 
 async def arun(
     task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str = ""
 ) -> LocalRun:
     """Run a task, from async code: a sync one in a thread."""
-    made = LocalRun(task.name, names.check_run(name) if name else _new_name())
+    made = LocalRun(task, name)
     life = _life(task, args, kwargs, made)
     if task.is_async:
         await _await_life(task, life)
@@ -176,11 +252,14 @@ def _life(
     task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], made: LocalRun
 ) -> Life:
     """A run from its arguments to its result."""
-    inputs = values.decode_inputs(task.func, values.encode_inputs(task.func, args, kwargs))
+    encoded = values.encode_inputs(task.func, args, kwargs)
+    made.begin(encoded)
+    inputs = values.decode_inputs(task.func, encoded)
     parent = _runtime.current()
     backoff = task.retries.backoff or DEFAULT_BACKOFF
+    variables = {**(task.environment.env_vars or {}), **task.options.env_vars}
     for number in itertools.count(1):
-        made.phase, made.attempts = ActionPhase.RUNNING, number
+        made.attempt(number)
         attempt = AttemptContext(
             run=made.name,
             number=number,
@@ -192,10 +271,10 @@ def _life(
             mode="local",
         )
         try:
-            result = yield Execute(attempt, inputs)
+            result = yield Execute(attempt, inputs, variables)
         except Exception as problem:
             if isinstance(problem, NonRecoverableError) or number > task.retries.count:
-                made.phase, made.message = ActionPhase.FAILED, str(problem)
+                made.fail(problem)
                 failed = TaskFailedError(type(problem).__name__, str(problem), run=made.name)
                 raise failed from problem
         else:
@@ -206,7 +285,7 @@ def _life(
                 declared=signature_of(task.func).result,
                 trusted=True,
             )
-            made.end(decoded, is_tuple=is_tuple)
+            made.end(decoded, outputs, is_tuple=is_tuple)
             return
         yield backoff.delay(number - 1)
 
@@ -219,7 +298,7 @@ def _call_life(task: Task[..., Any], life: Life) -> None:
                 time.sleep(step)
                 step = life.send(None)
                 continue
-            with _runtime.entered(step.context):
+            with _runtime.entered(step.context), _runtime.added_variables(step.variables):
                 try:
                     result = task.func(**step.inputs)
                 except Exception as problem:  # noqa: BLE001 - the life decides what it means
@@ -238,7 +317,7 @@ async def _await_life(task: Task[..., Any], life: Life) -> None:
                 await asyncio.sleep(step)
                 step = life.send(None)
                 continue
-            with _runtime.entered(step.context):
+            with _runtime.entered(step.context), _runtime.added_variables(step.variables):
                 try:
                     result = await task.func(**step.inputs)
                 except Exception as problem:  # noqa: BLE001 - the life decides what it means

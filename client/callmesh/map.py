@@ -43,7 +43,7 @@ class Map:
                 target, calls, named, group_name or target.name, concurrency
             )
             return _raising(iterate(results), return_exceptions=return_exceptions)
-        done = (_outcome(target, args, named) for args in calls)
+        done = _calls(target, calls, named, group_name or target.name)
         return _raising(done, return_exceptions=return_exceptions)
 
     async def aio(
@@ -63,7 +63,7 @@ class Map:
                 _children_in_order(target, calls, named, group_name or target.name, concurrency)
             )
         else:
-            results = _one_by_one(target, calls, named)
+            results = _one_by_one(target, calls, named, group_name or target.name)
         async for result in results:
             if isinstance(result, Exception) and not return_exceptions:
                 raise result
@@ -117,13 +117,30 @@ async def _child(
 
 
 async def _one_by_one(
-    task: Task[..., Any] | TaskDetails, calls: list[tuple[Any, ...]], named: dict[str, Any]
+    task: Task[..., Any] | TaskDetails,
+    calls: list[tuple[Any, ...]],
+    named: dict[str, Any],
+    group_name: str,
 ) -> AsyncIterator[Any]:
     for args in calls:
         try:
-            yield await task.aio(*args, **named) if isinstance(task, Task) else await task()
+            with context.group(group_name):
+                result = await (task.aio if isinstance(task, Task) else task)(*args, **named)
         except Exception as problem:  # noqa: BLE001 - an error is a result here
-            yield problem
+            result = problem
+        yield result
+
+
+def _calls(
+    task: Task[..., Any] | TaskDetails,
+    calls: list[tuple[Any, ...]],
+    named: dict[str, Any],
+    group_name: str,
+) -> Iterator[Any]:
+    for args in calls:
+        with context.group(group_name):
+            result = _outcome(task, args, named)
+        yield result
 
 
 def _outcome(

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from callmesh import _blobs, _children, _deploying, _notices, _runtime, _submit, local, settings
+from callmesh import (
+    _blobs,
+    _children,
+    _deploying,
+    _notices,
+    _runtime,
+    _submit,
+    graph,
+    local,
+    settings,
+)
 from callmesh import values as wire_values
+from callmesh._local_apps import APPS
 from callmesh._sync import bridge
 from callmesh._transport import call, new_request_id
 from callmesh.bundle import CopyStyle
@@ -71,20 +83,45 @@ class Runner:
         """Start a run of a task with these arguments; a handle of it.
 
         In local mode the run has ended when this returns, and its failure is
-        raised here. Raises `errors.InputsError` for arguments that do not fit,
+        raised here; apps that the task depends on are served first, until this
+        process ends. Raises `errors.InputsError` for arguments that do not fit,
         `TypeError` for what is not a task.
         """
         if self._is_local(task):
-            with _runtime.added_context(self.context.custom_context):
+            if apps := self._apps_to_bring_up(task):
+                bridge().run(_bring_up(apps))
+            with self._in_context():
                 return _as_run(local.run(task, args, kwargs, self.context.name))
         return bridge().run(_start(task, args, kwargs, self.context))
 
     async def aio(self, task: Any, /, *args: Any, **kwargs: Any) -> Run:
         """The same, awaited."""
         if self._is_local(task):
-            with _runtime.added_context(self.context.custom_context):
+            if apps := self._apps_to_bring_up(task):
+                await bridge().arun(_bring_up(apps))
+            with self._in_context():
                 return _as_run(await local.arun(task, args, kwargs, self.context.name))
         return await bridge().arun(_start(task, args, kwargs, self.context))
+
+    @contextlib.contextmanager
+    def _in_context(self) -> Iterator[None]:
+        """What a local run is given beside its arguments."""
+        APPS.keeps_script = False
+        with (
+            _runtime.added_context(self.context.custom_context),
+            _runtime.added_variables(self.context.env_vars),
+        ):
+            yield
+
+    def _apps_to_bring_up(self, task: Task[..., Any]) -> list[Environment]:
+        """The apps that a local run depends on, where no mesh may have them."""
+        is_on_mesh = settings.current().mode != settings.LOCAL
+        if self.context.no_deps or is_on_mesh or _runtime.current() is not None:
+            return []
+        if not task.environment.depends_on:
+            return []
+        found = graph.order([task.environment])
+        return [each for each in found if not isinstance(each, TaskEnvironment)]
 
     def _is_local(self, task: object) -> bool:
         if not isinstance(task, Task | TaskDetails):
@@ -285,6 +322,13 @@ def _with_siblings(environment: TaskEnvironment) -> list[Environment]:
             names.add(each.name)
             found.append(each)
     return found
+
+
+async def _bring_up(apps: Sequence[Environment]) -> None:
+    """Serve apps on this machine until this process ends, those that are not served yet."""
+    from callmesh import _local_serving
+
+    await _local_serving.bring_up(apps, _local_serving.Serving())
 
 
 def _as_run(made: LocalRun) -> Run:

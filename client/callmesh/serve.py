@@ -42,7 +42,8 @@ def main(start: workload_pb2.WorkloadStart) -> int:
     """
     line_buffered()
     instance = Instance()
-    signal.signal(signal.SIGTERM, instance.on_term)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, instance.on_term)
     code = start.app.code
     try:
         module = _code.load(code, start.directory)
@@ -100,7 +101,7 @@ class Instance:
         return exit_code
 
     def on_term(self, number: int, _frame: FrameType | None) -> None:
-        """SIGTERM: end the user's function that runs, once.
+        """SIGTERM, or Ctrl-C in a terminal: end the user's function that runs, once.
 
         uvicorn takes the signal itself while it serves and raises it again
         afterwards, which comes here too.

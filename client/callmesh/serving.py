@@ -1,28 +1,93 @@
-"""`serve`: deploy one app and wait until it takes calls."""
+"""`serve`: have one app take calls, on the mesh or, without one, on this machine."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from callmesh import _deploying, _notices, settings
+from callmesh import _deploying, _local_serving, _notices, _runtime, settings
+from callmesh._local_apps import APPS
 from callmesh._sync import bridge
 from callmesh.app.environment import AppEnvironment
+from callmesh.app.parameters import seconds_of
 from callmesh.bundle import CopyStyle
 from callmesh.deploy import DeployedAppEnvironment, deploy_with
-from callmesh.remote.app import App
+from callmesh.local_app import ACTIVATE, Limits
 
 Mode = Literal["local", "remote"]
-AppHandle = App
+Seconds = float | timedelta
+
+
+@runtime_checkable
+class AppHandle(Protocol):
+    """What `serve` returns: a `remote.App`, or the same surface for an app of this machine.
+
+    ``activate`` and ``deactivate`` are verbs: they have an ``.aio`` form.
+    """
+
+    @property
+    def name(self) -> str:
+        """The app's name."""
+        ...
+
+    @property
+    def activate(self) -> Any:
+        """Have it run; with ``wait`` until it takes calls."""
+        ...
+
+    @property
+    def deactivate(self) -> Any:
+        """Have it stopped; with ``wait`` until it is."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where a browser calls it."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """Where code calls it."""
+        ...
+
+    def is_active(self) -> bool:
+        """It takes calls."""
+        ...
+
+    def is_deactivated(self) -> bool:
+        """It has been stopped."""
+        ...
+
+    def ephemeral_ctx(self) -> contextlib.AbstractAsyncContextManager[Any]:
+        """Active inside the block, deactivated after it."""
+        ...
+
+    def ephemeral_ctx_sync(self) -> contextlib.AbstractContextManager[Any]:
+        """The same for blocking code."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ServeContext:
     """How to serve; what is not said is this process's own."""
 
+    mode: Mode | None = None
     options: _deploying.Options = field(default_factory=_deploying.Options)
     timeout: float | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def is_local(self) -> bool:
+        """The app becomes a process of this machine, without a mesh."""
+        if self.mode is not None:
+            return self.mode == "local"
+        attempt = _runtime.current()
+        if attempt is not None:
+            return attempt.mode == "local"
+        return settings.current().mode == settings.LOCAL
 
 
 class Server:
@@ -36,16 +101,35 @@ class Server:
         """Itself: ``with_servecontext(…).serve(env)``."""
         return self
 
-    def __call__(self, env: AppEnvironment) -> App:
-        """Deploy an app and what it depends on; returns once they take calls.
+    def __call__(self, env: AppEnvironment) -> AppHandle:
+        """Serve an app and what it depends on; returns once they take calls.
 
-        Raises `errors.DeploymentError` with the reason when one does not start.
+        Without a mesh each is a process of this machine until it is deactivated,
+        or until this process ends; a script that ends with this call stays up
+        until Ctrl-C. Raises `errors.DeploymentError` with the reason when one
+        does not start.
         """
-        return bridge().run(_serve(env, self.context))
+        return bridge().run(self._serve(env))
 
-    async def aio(self, env: AppEnvironment) -> App:
+    async def aio(self, env: AppEnvironment) -> AppHandle:
         """The same, awaited."""
-        return await bridge().arun(_serve(env, self.context))
+        return await bridge().arun(self._serve(env))
+
+    async def _serve(self, env: AppEnvironment) -> AppHandle:
+        context = self.context
+        if not isinstance(env, AppEnvironment):
+            raise TypeError(f"`serve` takes an app environment, not {env!r}")
+        options = context.options
+        if context.is_local:
+            how = _local_serving.Serving(options.env_vars, options.values, context.limits)
+            app = await _local_serving.serve(env, how)
+            APPS.keeps_script = True
+            return app
+        (deployment,) = await deploy_with([env], options)
+        await deployment.wait.aio(timeout=context.timeout)
+        deployed = deployment.envs[env.name]
+        assert isinstance(deployed, DeployedAppEnvironment)
+        return deployed.deployed_app
 
 
 def with_servecontext(
@@ -58,21 +142,28 @@ def with_servecontext(
     env_vars: Mapping[str, str] | None = None,
     parameter_values: Mapping[str, Mapping[str, Any]] | None = None,
     input_values: Mapping[str, Mapping[str, Any]] | None = None,
-    activate_timeout: float | None = None,
+    activate_timeout: Seconds | None = None,
+    deactivate_timeout: Seconds = 6.0,
+    health_check_timeout: Seconds = 2.0,
+    health_check_interval: Seconds = 1.0,
+    health_check_path: str = "/health",
     **options: Any,
 ) -> Server:
     """Choose how to serve: ``with_servecontext(env_vars={…}).serve(env)``.
 
     ``parameter_values`` maps apps to values of their parameters, and may be
-    called ``input_values``.
+    called ``input_values``. The health check and the time to stop are for the
+    local mode; on the mesh they are the app's own (`AppEnvironment`).
     """
-    if mode == "local":
-        raise settings.no_local_serving()
+    if mode not in (None, "local", "remote"):
+        raise ValueError(f'`mode` must be "local" or "remote", not {mode!r}')
     ignored = [f"`{option}`" for option, value in options.items() if value]
     if ignored:
         _notices.say([f"`with_servecontext` got {', '.join(ignored)}: not acted on yet"])
+    timeout = seconds_of(activate_timeout, "activate_timeout") or None
     return Server(
         ServeContext(
+            mode,
             _deploying.Options(
                 project=project or "",
                 domain=domain or "",
@@ -81,21 +172,16 @@ def with_servecontext(
                 env_vars=dict(env_vars or {}),
                 values={**(parameter_values or {}), **(input_values or {})},
             ),
-            activate_timeout,
+            timeout,
+            Limits(
+                activate=timeout or ACTIVATE,
+                deactivate=seconds_of(deactivate_timeout, "deactivate_timeout"),
+                health=seconds_of(health_check_timeout, "health_check_timeout"),
+                interval=seconds_of(health_check_interval, "health_check_interval"),
+                path=health_check_path,
+            ),
         )
     )
 
 
 serve = Server(ServeContext())
-
-
-async def _serve(env: AppEnvironment, context: ServeContext) -> App:
-    if not isinstance(env, AppEnvironment):
-        raise TypeError(f"`serve` takes an app environment, not {env!r}")
-    if settings.current().mode == settings.LOCAL:
-        raise settings.no_local_serving()
-    (deployment,) = await deploy_with([env], context.options)
-    await deployment.wait.aio(timeout=context.timeout)
-    deployed = deployment.envs[env.name]
-    assert isinstance(deployed, DeployedAppEnvironment)
-    return deployed.deployed_app

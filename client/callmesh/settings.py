@@ -224,16 +224,6 @@ def needs_mesh() -> Settings:
     return settings
 
 
-def no_local_serving() -> InitializationError:
-    """What is raised where an app shall be served without a mesh."""
-    return InitializationError(
-        "NoMesh",
-        "user",
-        "an app is served by a mesh: start one with `callmesh up`, then call "
-        f"`callmesh.init_from_config()` first, or set `{_places.ENDPOINT_VARIABLE}`",
-    )
-
-
 def _settle(settings: Settings, root_dir: str | Path | None) -> None:
     if _runtime.workload_socket() and settings.mode != WORKLOAD:
         # A workload's way to the mesh is its node's agent.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class AppContext:
     """The app instance that runs this code; outside one all is empty.
 
-    ``mode`` is "remote" in an app's process, else "local".
+    ``mode`` is "remote" in an instance on the mesh, else "local"; an app that is
+    served without a mesh has its name here.
     """
 
     mode: str = "local"
@@ -27,7 +28,7 @@ def ctx() -> AppContext:
     environ = os.environ
     instance = environ.get("CALLMESH_INSTANCE_ID", "")
     if not instance:
-        return AppContext()
+        return AppContext(name=environ.get("CALLMESH_LOCAL_APP", ""))
     return AppContext(
         mode="remote",
         name=environ.get("CALLMESH_APP", ""),

@@ -28,6 +28,7 @@ class RunOptions:
     no_deps: bool
     detach: bool
     as_json: bool
+    local: bool = False
 
 
 class _RunCommand(click.Command):
@@ -52,6 +53,7 @@ class _RunCommand(click.Command):
 @click.option("-e", "--env", "env_vars", multiple=True, metavar="K=V", help="Repeatable.")
 @click.option("--no-deps", is_flag=True, help="Do not start the apps that the task depends on.")
 @click.option("--detach", is_flag=True, help="Print the run's name and return.")
+@click.option("--local", is_flag=True, help="Run it in this process, without a mesh.")
 @as_json
 @where
 def run_command(
@@ -65,6 +67,7 @@ def run_command(
     env_vars: tuple[str, ...],
     no_deps: bool,
     detach: bool,
+    local: bool,
     as_json: bool,
 ) -> int:
     """Run a task and print what it returns, as JSON.
@@ -74,6 +77,9 @@ def run_command(
     is a task that was deployed. Arguments keep the parameters' spelling (dashes
     work too), structured values are JSON; `callmesh run FILE TASK --help` lists
     them.
+
+    With --local the task runs in this process, where `breakpoint()` stops it;
+    apps that it depends on are served for as long as it runs.
 
     \b
     callmesh run work.py add --x 1 --point '{"x": 1, "y": 2}'
@@ -87,10 +93,13 @@ def run_command(
         no_deps=no_deps,
         detach=detach,
         as_json=as_json,
+        local=local,
     )
     from callmesh.cli import running
 
     if file == DEPLOYED:
+        if local:
+            output.stop("a deployed task runs on the mesh: leave out --local", code=output.USAGE)
         if task is None:
             output.stop("which task? see `callmesh get tasks`", code=output.USAGE)
         return running.deployed(task, list(rest), options)
@@ -130,6 +139,8 @@ def split(
 def _option(token: str, waiting: list[str], options: RunOptions) -> RunOptions | None:
     """The options with one of ours taken in; None where the token is not ours."""
     spelled, has_value, value = token.partition("=")
+    if token == "--local":
+        return replace(options, local=True)
     if token == "--detach":
         return replace(options, detach=True)
     if token == "--no-deps":

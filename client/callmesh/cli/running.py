@@ -42,6 +42,10 @@ def of_file(file: str, name: str | None, tokens: list[str], options: RunOptions)
     given = arguments.parse(interface, own, usage)
     wire = {key: common_pb2.Value(json=json.dumps(each).encode()) for key, each in given.items()}
     decoded = values.decode_inputs(task.func, wire)
+    if options.local:
+        from callmesh.cli import running_here
+
+        return running_here.run(task, decoded, options)
     connected = mesh.connect(options.where)
     reference = _register(connected, task, no_deps=options.no_deps)
     inputs = values.encode_inputs(task.func, (), decoded)

@@ -14,6 +14,7 @@ from callmesh.cli.options import Where, where
 @click.option("--version", default="", help="A label.  [default: made from the content]")
 @click.option("-e", "--env", "env_vars", multiple=True, metavar="K=V", help="Repeatable.")
 @click.option("--follow", "-f", is_flag=True, help="Print its log until Ctrl-C.")
+@click.option("--local", is_flag=True, help="Serve it from here until Ctrl-C, without a mesh.")
 @where
 def serve_command(
     file: str,
@@ -23,10 +24,13 @@ def serve_command(
     version: str,
     env_vars: tuple[str, ...],
     follow: bool,
-) -> None:
+    local: bool,
+) -> int:
     """Deploy one app of a file, and the apps that it depends on; print its address.
 
-    APP is its variable in the file, or its name.
+    APP is its variable in the file, or its name. With --local it is a process of
+    this terminal, where `breakpoint()` stops it: on its declared port, or on a
+    free one where that is taken.
     """
     from callmesh._deploying import Options
     from callmesh.app.environment import AppEnvironment
@@ -40,6 +44,10 @@ def serve_command(
             hint=f"`callmesh run {file} TASK` runs one of its tasks",
             code=output.USAGE,
         )
+    if local:
+        from callmesh.cli import serving_here
+
+        return serving_here.serve(chosen, pairs(env_vars, "--env"))
     connected = mesh.connect(where)
     options = Options(
         project=connected.scope.project,
@@ -52,6 +60,7 @@ def serve_command(
     output.data(deployed.apps[chosen.name].url)
     if follow:
         _follow(connected, chosen.name)
+    return output.DONE
 
 
 def _follow(connected: object, name: str) -> None:

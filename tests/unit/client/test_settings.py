@@ -139,8 +139,6 @@ def test_verbs_that_need_a_mesh_say_how_to_get_one() -> None:
         flyte.deploy(env)
     with pytest.raises(InitializationError, match="start one with `callmesh up`"):
         flyte.remote.Run.get("x")
-    with pytest.raises(InitializationError, match="an app is served by a mesh"):
-        flyte.serve(flyte.app.AppEnvironment(name="lost", args=["true"]))
 
 
 def test_a_program_that_always_looks(local_mesh: Path, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ class Runs:
         try:
             made: Any = await start_run.aio(found, **inputs)
         except TaskFailedError as problem:
-            made = LocalRun(found.name, problem.run)
-            made.phase, made.message = ActionPhase.FAILED, problem.message
+            made = LocalRun(found, problem.run)
+            made.fail(problem.__cause__ or problem)
         _local[made.name] = made
         while len(_local) > KEPT:
             del _local[next(iter(_local))]

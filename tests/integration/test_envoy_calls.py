@@ -306,10 +306,11 @@ async def test_without_affinity_no_cookie_is_set() -> None:
 async def test_http2_and_http10_callers_reach_an_http_app() -> None:
     async with rig() as mesh:
         app = await two_instances(mesh)
-        reader, writer = await asyncio.open_connection("127.0.0.1", app.mesh_port)
-        writer.write(b"GET / HTTP/1.0\r\nhost: x\r\n\r\n")
-        assert b"200 OK" in await reader.readline()
-        writer.close()
+        for host in (b"host: localhost\r\n", b""):
+            reader, writer = await asyncio.open_connection("127.0.0.1", app.mesh_port)
+            writer.write(b"GET / HTTP/1.0\r\n" + host + b"\r\n")
+            assert b"200 OK" in await reader.readline()
+            writer.close()
         curl = await asyncio.create_subprocess_exec(
             "curl", "-s", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}",
             "-o", "/dev/null", app.url, stdout=asyncio.subprocess.PIPE,

@@ -54,7 +54,10 @@ def connection_manager(*, edge: bool, config_source: dict[str, Any]) -> dict[str
             router(),
         ],
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "http_protocol_options": {"accept_http_10": True},
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": "localhost",
+        },
         "http2_protocol_options": {"max_concurrent_streams": 1000},
         "common_http_protocol_options": {"idle_timeout": "3600s", "max_headers_count": 200},
         "max_request_headers_kb": 64,
@@ -78,6 +81,24 @@ def connection_manager(*, edge: bool, config_source: dict[str, Any]) -> dict[str
         },
         "server_header_transformation": "PASS_THROUGH",
         "local_reply_config": {"mappers": _local_replies()},
+    }
+
+
+def misdirected(text: str) -> dict[str, Any]:
+    """The virtual host for every name that no other one has: somebody else's, made to
+    point here (DNS rebinding). It answers 421 with a text."""
+    return {
+        "name": "callmesh/misdirected",
+        "domains": ["*"],
+        "routes": [direct(421, text)],
+    }
+
+
+def direct(status: int, text: str) -> dict[str, Any]:
+    """A route that is answered here."""
+    return {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": status, "body": {"inline_string": text}},
     }
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.descriptors import CLUSTER, ROUTES
-from callmesh_agent.xds.http import route_metadata
+from callmesh_agent.xds.http import direct, misdirected, route_metadata
 from callmesh_agent.xds.packing import Resource, resource
-from callmesh_agent.xds.resources import listener
+from callmesh_agent.xds.resources import LOOPBACK_HOSTS, listener
 
 INGRESS = "callmesh/ingress"
 PAGES = "callmesh/pages"
@@ -105,14 +105,10 @@ def ingress_routes(ingress: Ingress, hosts: Iterable[Any]) -> Resource:
             "virtual_hosts": [
                 {
                     "name": PAGES,
-                    "domains": ["localhost", "*.localhost", "127.0.0.1", "[::1]"],
+                    "domains": LOOPBACK_HOSTS,
                     "routes": [_pages_route(ingress)],
                 },
-                {
-                    "name": "callmesh/misdirected",
-                    "domains": ["*"],
-                    "routes": [_direct(421, _MISDIRECTED)],
-                },
+                misdirected(_MISDIRECTED),
             ],
         },
     )
@@ -122,7 +118,7 @@ def ingress_routes(ingress: Ingress, hosts: Iterable[Any]) -> Resource:
 
 def _pages_route(ingress: Ingress) -> Mapping[str, Any]:
     if not ingress.pages_socket:
-        return _direct(404, _NO_PAGES)
+        return direct(404, _NO_PAGES)
     elsewhere = "`callmesh get apps` lists it too"
     return {
         "name": PAGES,
@@ -131,11 +127,4 @@ def _pages_route(ingress: Ingress) -> Mapping[str, Any]:
             subject="the page that lists what this mesh serves", state=elsewhere, logs=elsewhere
         ),
         "route": {"cluster": PAGES, "timeout": "0s"},
-    }
-
-
-def _direct(status: int, text: str) -> Mapping[str, Any]:
-    return {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": status, "body": {"inline_string": text}},
     }

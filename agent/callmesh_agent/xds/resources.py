@@ -22,7 +22,7 @@ from callmesh_agent.xds.descriptors import (
     TYPE_PREFIX,
     VIRTUAL_HOST,
 )
-from callmesh_agent.xds.http import connection_manager, router
+from callmesh_agent.xds.http import connection_manager, misdirected, router
 from callmesh_agent.xds.packing import Resource, resource
 from callmesh_agent.xds.policy import (
     CallPolicy,
@@ -34,6 +34,8 @@ from callmesh_agent.xds.policy import (
 from callmeshpb.v1 import common_pb2
 
 ADS: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
+LOOPBACK_HOSTS = ["localhost", "*.localhost", "127.0.0.1", "[::1]"]
+_MISDIRECTED = "this port answers to the names of this machine and of its app only\n"
 _MANAGER_FILTER = "envoy.filters.network.http_connection_manager"
 
 
@@ -81,21 +83,34 @@ def mesh_listener(mesh_name: str, mesh_port: int) -> Resource:
 
 
 def virtual_host(policy: CallPolicy) -> Any:
-    """A service's virtual host message, for every host name."""
+    """A service's virtual host message, under the names of this machine."""
     return descriptors.build(
         VIRTUAL_HOST,
         {
             "name": policy.mesh_name,
-            "domains": ["*"],
+            "domains": LOOPBACK_HOSTS,
             "routes": http_routes(policy),
             "typed_per_filter_config": session_affinity(policy),
         },
     )
 
 
-def mesh_routes(mesh_name: str, host: Any) -> Resource:
-    """The routes behind a mesh port: every host name leads to the service."""
-    message = descriptors.message_class(ROUTES)(name=mesh_name, virtual_hosts=[host])
+def mesh_routes(mesh_name: str, host: Any, names: Iterable[str]) -> Resource:
+    """The routes behind a mesh port: this machine's names and the service's own ``names``.
+
+    Any other is a web page's, whose name was made to point here.
+    """
+    message = descriptors.build(
+        ROUTES,
+        {
+            "name": mesh_name,
+            "ignore_port_in_host_matching": True,
+            "virtual_hosts": [misdirected(_MISDIRECTED)],
+        },
+    )
+    own = message.virtual_hosts.add()
+    own.CopyFrom(host)
+    own.domains.extend(each for each in dict.fromkeys(names) if each not in own.domains)
     # A cluster may arrive after its routes: those calls are answered with 503.
     message.validate_clusters.value = False
     return resource(mesh_name, message)

@@ -80,6 +80,8 @@ def compile_service(
         notes.append(f"{problem}; app `{name}` answers at `{name}.localhost` only")
     kept = known if known and known.policy == policy else None
     host = kept.host if kept else resources.virtual_host(policy)
+    routes_kept = kept if kept and kept.custom_domain == custom_domain else None
+    names = (name, service.name, *([custom_domain] if custom_domain else []))
     port_kept = known and known.listener.binds == f"127.0.0.1:{service.mesh_port}"
     is_grpc = service.protocol == common_pb2.PROTOCOL_GRPC
     return CompiledService(
@@ -95,7 +97,7 @@ def compile_service(
         listener=known.listener
         if known and port_kept
         else resources.mesh_listener(name, service.mesh_port),
-        routes=kept.routes if kept else resources.mesh_routes(name, host),
+        routes=routes_kept.routes if routes_kept else resources.mesh_routes(name, host, names),
         grpc_listener=resources.grpc_listener(policy) if is_grpc else None,
         host=host,
         notes=tuple(notes + gaps(view)),

@@ -51,7 +51,7 @@ class Agent:
         session = Session(
             settings, link, self._driver.deliver, self._receive_view, self._receive_logs
         )
-        conditions = Conditions(session.report_conditions)
+        conditions = Conditions(session.report_conditions, session.report_ports)
         self._proxy = Proxy(settings, supervision, conditions)
         dataplane = DataPlane(settings, conditions.view_problem, self._proxy.rejected)
         around = Around(

@@ -9,13 +9,19 @@ from callmesh_agent.xds.rejections import Rejection
 from callmeshpb.v1 import common_pb2
 
 Report = Callable[[Sequence[common_pb2.Condition]], None]
+ReportPorts = Callable[[Sequence[int]], None]
+# As Envoy says it.
+_CANNOT_BIND = "cannot bind"
 
 
 class Conditions:
     """Keeps them, and reports all whenever one changes."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, report_ports: ReportPorts) -> None:
+        """``report_ports`` hears which mesh ports somebody else has."""
         self._report = report
+        self._report_ports = report_ports
+        self._ports: list[int] = []
         self._kept: dict[str, common_pb2.Condition] = {}
 
     def set(self, kind: str, *, holds: bool, reason: str, message: str) -> None:
@@ -52,10 +58,12 @@ class Conditions:
 
     def rejected(self, rejections: Sequence[Rejection], port_of: Callable[[str], int]) -> None:
         """What Envoy refused: a listener's port that somebody else has, or our mistake."""
-        taken, others = [], []
+        taken, others, refused = [], [], []
         for each in rejections:
             port = port_of(each.name) if each.type == "Listener" else 0
             holder = ports.holder(port) if port else None
+            if port and (holder is not None or _CANNOT_BIND in each.message):
+                refused.append(port)
             if port and holder is not None:
                 taken.append(
                     f"port {port} of `{each.name}` is held by {holder}: end that, and the mesh "
@@ -63,6 +71,9 @@ class Conditions:
                 )
             else:
                 others.append(f"{each.client} refused {each.type} `{each.name}`: {each.message}")
+        if sorted(refused) != self._ports:
+            self._ports = sorted(refused)
+            self._report_ports(self._ports)
         self._set_or_clear("PortConflict", "PortTaken", taken)
         self._set_or_clear("ConfigurationRejected", "Rejected", others)
 

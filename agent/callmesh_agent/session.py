@@ -42,6 +42,7 @@ class Session:
         self._incarnation = secrets.token_hex(8)
         self._outbox: Outbox | None = None
         self._conditions: tuple[common_pb2.Condition, ...] = ()
+        self._ports: tuple[int, ...] = ()
         self.opened = asyncio.Event()
 
     async def run(self) -> None:
@@ -86,6 +87,15 @@ class Session:
         self._conditions = tuple(conditions)
         self._put_conditions()
 
+    def report_ports(self, taken: Sequence[int]) -> None:
+        """Say which mesh ports somebody else has, now and to every later session."""
+        self._ports = tuple(taken)
+        self._put_ports()
+
+    def _put_ports(self) -> None:
+        said = node_pb2.PortsTaken(ports=self._ports)
+        self._put(node_pb2.AgentMessage(ports_taken=said), "ports")
+
     def _put_conditions(self) -> None:
         said = node_pb2.NodeConditions(conditions=self._conditions)
         self._put(node_pb2.AgentMessage(conditions=said), "conditions")
@@ -108,6 +118,8 @@ class Session:
             self._outbox = outbox
             self._deliver(events.SessionOpened())
             self._put_conditions()
+            if self._ports:
+                self._put_ports()
             self.opened.set()
             async with asyncio.TaskGroup() as group:
                 renewal = group.create_task(_renew(outbox, lease / 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from callmesh_server import ports
@@ -27,6 +28,8 @@ class MeshPorts:
                 self._tombstones[row.port] = ports.Tombstone(name, row.released_at)
             else:
                 self._taken[name] = row.port
+        # Ports that a node cannot bind, by node.
+        self._refused: dict[str, frozenset[int]] = {}
         # A mesh that has given ports goes on where it began.
         known = sorted([*self._taken.values(), *self._tombstones])
         self._start = known[0] - ports.FIRST if known else secrets.randbelow(ports.COUNT)
@@ -36,10 +39,21 @@ class MeshPorts:
         before = self._taken.get(name)
         if before is not None:
             return before, []
-        port = ports.assign(name, self._taken, self._tombstones, frozenset(), self._start)
+        refused = frozenset().union(*self._refused.values())
+        port = ports.assign(name, self._taken, self._tombstones, refused, self._start)
         self._taken[name] = port
         self._tombstones.pop(port, None)
         return port, [self._records.put_port(port, name.mesh_name, 0.0)]
+
+    def refused(self, node: str, refused: Iterable[int]) -> None:
+        """Ports that a node cannot bind now: all of them."""
+        self._refused[node] = frozenset(refused)
+
+    def reassign(self, name: AppName) -> tuple[int, list[Change]]:
+        """Another port than the one that somebody else has; the old one becomes a tombstone."""
+        released = self.release(name)
+        port, changes = self.assign(name)
+        return port, [*released, *changes]
 
     def release(self, name: AppName) -> list[Change]:
         """The app is gone: its port becomes a tombstone."""

@@ -25,10 +25,13 @@ class Routed:
         self._appeared: dict[AppName, tuple[int, int]] = {}
         self._taken: dict[str, int] = {}
         self._waiting: set[AppName] = set()
+        self._were_ready: set[AppName] = set()
 
     def restore(self) -> None:
         """What is ready as the server starts was routed to before it ended."""
         for name, app in self._world.apps.items():
+            if app.serving_revision:
+                self._were_ready.add(name)
             if app.state == _READY:
                 self._appeared[name] = (app.serving_revision, 0)
 
@@ -36,6 +39,7 @@ class Routed:
         """A view of the world as it is has this version."""
         for name in self._appeared.keys() - self._world.apps.keys():
             del self._appeared[name]
+        self._were_ready &= self._world.apps.keys()
         for name, app in self._world.apps.items():
             if app.state != _READY:
                 self._appeared.pop(name, None)
@@ -65,6 +69,10 @@ class Routed:
             self._taken.values(), default=version
         )
 
+    def was_ready(self, name: AppName) -> bool:
+        """The app was shown as ready once: callers may know its address."""
+        return name in self._were_ready
+
     def hides(self, app: scheduler_pb2.App) -> bool:
         """The record says ready, and a call might not find it so."""
         return app.state == _READY and not self.holds(app)
@@ -88,4 +96,6 @@ class Routed:
             app = self._world.apps.get(name)
             if app is None or self.holds(app):
                 self._waiting.discard(name)
+                if app is not None and app.state == _READY:
+                    self._were_ready.add(name)
                 self._changes.notify(AppChanged(name))

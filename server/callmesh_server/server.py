@@ -37,6 +37,7 @@ from callmesh_server.live import Live, key_of
 from callmesh_server.logs import Logs
 from callmesh_server.loop import Loop, ServerIds
 from callmesh_server.mesh_ports import MeshPorts
+from callmesh_server.port_moves import PortMoves
 from callmesh_server.pushes import Pushes
 from callmesh_server.routed import Routed
 from callmesh_server.sessions import Sessions
@@ -160,7 +161,8 @@ class Parts:
         applier = Applier(live, database, changes, self.sessions, self.secrets, ports.release)
         self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push, _leases_of(ledger))
         applier.attach(self.loop)
-        self.sessions.attach(self.loop.react, applier.flush, pushes)
+        moves = PortMoves(ledger.world, ports, routed, addresses, applier)
+        self.sessions.attach(self.loop.react, applier.flush, pushes, moves.refused)
         _restore(live, database, addresses, settings.lease_seconds)
         routed.restore()
         self._applier = applier

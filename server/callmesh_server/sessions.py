@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +44,7 @@ MAX_LOG_CHUNKS = 1_000
 # of its end, not of its start.
 START_SECONDS = 0.003
 
+PortsTaken = Callable[[str, Sequence[int]], None]
 React = Callable[[Callable[[World, float], list[do.Action]]], None]
 
 
@@ -114,12 +115,21 @@ class Sessions:
         self._react: React
         self._flush: Callable[[], None]
         self._pushes: Pushes
+        self._ports_taken: PortsTaken
 
-    def attach(self, react: React, flush: Callable[[], None], pushes: Pushes) -> None:
-        """Name who decides about events, who writes, and who knows what to push; once."""
+    def attach(
+        self,
+        react: React,
+        flush: Callable[[], None],
+        pushes: Pushes,
+        ports_taken: PortsTaken,
+    ) -> None:
+        """Name who decides about events, who writes, who knows what to push, and who hears
+        which mesh ports a node cannot bind; once."""
         self._react = react
         self._flush = flush
         self._pushes = pushes
+        self._ports_taken = ports_taken
 
     async def serve(
         self, incoming: AsyncIterator[node_pb2.AgentMessage]
@@ -262,6 +272,8 @@ class Sessions:
             case "conditions":
                 found = message.conditions.conditions
                 self._react(lambda w, _: liveness.conditions_reported(w, node, found))
+            case "ports_taken":
+                self._ports_taken(node, message.ports_taken.ports)
             case "view_taken":
                 self._routed.taken(node, message.view_taken.version)
             case "log":

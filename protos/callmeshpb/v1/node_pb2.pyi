@@ -24,7 +24,7 @@ class SessionResponse(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[ServerMessage, _Mapping]]] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "instance", "attempt", "attempts_complete", "lease", "conditions", "log", "instances_complete", "view_taken")
+    __slots__ = ("hello", "instance", "attempt", "attempts_complete", "lease", "conditions", "log", "instances_complete", "view_taken", "ports_taken")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class AgentMessage(_message.Message):
     LOG_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     VIEW_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    PORTS_TAKEN_FIELD_NUMBER: _ClassVar[int]
     hello: NodeHello
     instance: InstanceReport
     attempt: AttemptReport
@@ -43,7 +44,8 @@ class AgentMessage(_message.Message):
     log: LogChunk
     instances_complete: InstancesComplete
     view_taken: ViewTaken
-    def __init__(self, hello: _Optional[_Union[NodeHello, _Mapping]] = ..., instance: _Optional[_Union[InstanceReport, _Mapping]] = ..., attempt: _Optional[_Union[AttemptReport, _Mapping]] = ..., attempts_complete: _Optional[_Union[AttemptsComplete, _Mapping]] = ..., lease: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., conditions: _Optional[_Union[NodeConditions, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., instances_complete: _Optional[_Union[InstancesComplete, _Mapping]] = ..., view_taken: _Optional[_Union[ViewTaken, _Mapping]] = ...) -> None: ...
+    ports_taken: PortsTaken
+    def __init__(self, hello: _Optional[_Union[NodeHello, _Mapping]] = ..., instance: _Optional[_Union[InstanceReport, _Mapping]] = ..., attempt: _Optional[_Union[AttemptReport, _Mapping]] = ..., attempts_complete: _Optional[_Union[AttemptsComplete, _Mapping]] = ..., lease: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., conditions: _Optional[_Union[NodeConditions, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., instances_complete: _Optional[_Union[InstancesComplete, _Mapping]] = ..., view_taken: _Optional[_Union[ViewTaken, _Mapping]] = ..., ports_taken: _Optional[_Union[PortsTaken, _Mapping]] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
     __slots__ = ("welcome", "desired", "mesh_view", "prepare", "go", "stop", "ack", "log", "log_cancel")
@@ -72,6 +74,12 @@ class ViewTaken(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     version: int
     def __init__(self, version: _Optional[int] = ...) -> None: ...
+
+class PortsTaken(_message.Message):
+    __slots__ = ("ports",)
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    ports: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ports: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class NodeHello(_message.Message):
     __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity")

@@ -119,8 +119,8 @@ async def test_a_view_that_cannot_be_served_is_said_and_the_last_one_stays(setti
 
 
 def test_a_taken_port_is_named_with_its_holder():
-    reported = []
-    conditions = Conditions(reported.append)
+    reported, ports = [], []
+    conditions = Conditions(reported.append, ports.append)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         refused = Rejection("envoy", "Listener", "web", "cannot bind", 1)
@@ -130,11 +130,12 @@ def test_a_taken_port_is_named_with_its_holder():
     assert f"port {port} of `web` is held by process {os.getpid()}" in condition.message
     conditions.rejected([], lambda _: port)
     assert reported[-1] == []
+    assert ports == [[port], []]
 
 
 def test_a_condition_is_reported_when_it_changes_only():
-    reported = []
-    conditions = Conditions(reported.append)
+    reported, ports = [], []
+    conditions = Conditions(reported.append, ports.append)
     conditions.envoy_ready()
     conditions.envoy_ready()
     conditions.envoy_away("gone")

@@ -251,12 +251,15 @@ class LocalApp:
         except TimeoutError:
             return f"{asked} has no answer within {self.limits.health:g} s"
         except (OSError, ValueError):
-            # Reset after it was accepted: it speaks something else.
-            return "" if connected else f"nothing listens on port {self.port}"
-        is_http = len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit()
-        if is_http and int(words[1]) >= 500:
-            return f"{asked} answered {int(words[1])}"
-        return ""
+            if not connected:
+                return f"nothing listens on port {self.port}"
+            words = []
+        if len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit():
+            status = int(words[1])
+            return f"{asked} answered {status}" if status >= 500 else ""
+        # It speaks something else; but a listener that is inherited outlives a server
+        # of ours that fails, which resets what waits in it.
+        return f"{asked} has no answer" if self.program.inherits_listener else ""
 
     def __repr__(self) -> str:
         return f"<local app `{self.name}` at {self.endpoint}: {self.state}>"

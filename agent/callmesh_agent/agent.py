@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import Callable
 
-from callmesh_agent import logs, retention, spool
+from callmesh_agent import environments, logs, retention, spool
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
@@ -40,11 +41,17 @@ class Agent:
 
     def __init__(self, settings: AgentSettings, link: Link) -> None:
         self._settings = settings
-        state = State(incarnation=secrets.token_hex(3), base_hash=base_hash(settings))
+        installation = environments.installation()
+        state = State(
+            incarnation=secrets.token_hex(3),
+            base_hash=base_hash(settings),
+            installation=installation,
+        )
         self._driver = Driver(state)
         self._group: asyncio.TaskGroup
         self._supervised = asyncio.Event()
         workspace = Workspace(settings.bundles_dir, link)
+        built = environments.Environments(settings.environments_dir, settings.python, os.environ)
         supervision = Supervision(
             settings, self._deliver_process, self._log_tail, self._process_started
         )
@@ -64,7 +71,8 @@ class Agent:
         self._parts = Parts(
             settings=settings,
             workspace=workspace,
-            starts=Starts(settings, workspace),
+            environments=built,
+            starts=Starts(settings, workspace, built, installation),
             supervision=supervision,
             dataplane=dataplane,
             session=session,

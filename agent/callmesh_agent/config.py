@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callmesh_agent import pythons
 from callmeshpb.v1 import scheduler_pb2
 
 
@@ -43,6 +44,11 @@ class AgentSettings:
     def bundles_dir(self) -> Path:
         """Unpacked code, by digest."""
         return self.state_dir / "bundles"
+
+    @property
+    def environments_dir(self) -> Path:
+        """Virtual environments, by key."""
+        return self.state_dir / "environments"
 
     @property
     def spool_dir(self) -> Path:
@@ -97,6 +103,6 @@ class AgentSettings:
             cpu=cores,
             memory=memory,
             slots=self.slots or max(4, 2 * cores),
-            python_versions=[f"{sys.version_info.major}.{sys.version_info.minor}"],
+            python_versions=list(pythons.installed(os.environ)),
             shared_cpu=True,
         )

@@ -20,6 +20,7 @@ from callmesh_agent.core import events, instances, step, workers, zygotes
 from callmesh_agent.core import instructions as do
 from callmesh_agent.core.state import Phase, State
 from callmesh_agent.dataplane import DataPlane
+from callmesh_agent.environments import Environments
 from callmesh_agent.logs import Logs
 from callmesh_agent.session import Session
 from callmesh_agent.socket import WorkloadSocket
@@ -27,7 +28,7 @@ from callmesh_agent.starts import Starts
 from callmesh_agent.supervision import Supervision
 from callmesh_agent.workspace import Workspace
 from callmesh_wire.errors import CallmeshError, UnavailableError
-from callmeshpb.v1 import scheduler_pb2, supervisor_pb2, workload_pb2
+from callmeshpb.v1 import common_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
 
 # How often connections of an instance that is being emptied are counted.
 DRAIN_LOOK = 0.1
@@ -45,6 +46,7 @@ class Parts:
 
     settings: AgentSettings
     workspace: Workspace
+    environments: Environments
     starts: Starts
     supervision: Supervision
     dataplane: DataPlane
@@ -162,6 +164,8 @@ class Driver:
         match instruction:
             case do.UnpackBundle(digest):
                 self._spawn(self._unpack, digest)
+            case do.BuildEnvironment(key, image):
+                self._spawn(self._build, key, image)
             case do.StartInstance() | do.StartWorker() | do.StartZygote():
                 self._spawn(self._start, instruction)
             case do.SignalProcess(process_id, signal, kill_after):
@@ -234,6 +238,16 @@ class Driver:
             return events.BundleFailed(digest, f"its code cannot be had: {problem}")
         return events.BundleUnpacked(digest)
 
+    async def _build(self, key: str, image: common_pb2.Image) -> events.Event:
+        def tell(message: str) -> None:
+            self.deliver(events.EnvironmentProgressed(key, message))
+
+        try:
+            await self._parts.environments.build(key, image, tell)
+        except (CallmeshError, OSError) as problem:
+            return events.EnvironmentFailed(key, str(problem))
+        return events.EnvironmentBuilt(key)
+
     async def _start(
         self, start: do.StartInstance | do.StartWorker | do.StartZygote
     ) -> events.Event:
@@ -257,9 +271,9 @@ class Driver:
             case do.StartWorker(worker_id, zygote):
                 pool = self.state.pools[self.state.workers[worker_id].pool]
                 return starts.worker(worker_id, pool, zygote)
-            case do.StartZygote(zygote_id, pool, parent):
+            case do.StartZygote(zygote_id, pool, parent, key):
                 if not pool:
-                    return starts.base_zygote()
+                    return starts.base_zygote(zygote_id, key)
                 return starts.zygote(zygote_id, self.state.pools[pool], parent)
 
     async def _probe(self, target: probe.Target) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def of_node(settings: AgentSettings, inherited: Mapping[str, str]) -> dict[str, 
             str(settings.ads_socket), settings.node, settings.zone
         ),
     }
+
+
+def in_environment(variables: Mapping[str, str], folder: Path | None) -> dict[str, str]:
+    """``variables`` for a process in a virtual environment; None: the node's interpreter.
+
+    Programs of the environment that this agent runs in are not found any more:
+    they would run with packages that the image does not name.
+    """
+    if folder is None:
+        return dict(variables)
+    own = Path(sys.prefix) / "bin"
+    kept = [each for each in variables["PATH"].split(os.pathsep) if each != str(own)]
+    if sys.prefix == sys.base_prefix:
+        kept = variables["PATH"].split(os.pathsep)
+    path = os.pathsep.join((str(folder / "bin"), *kept))
+    built = {"PATH": path, "VIRTUAL_ENV": str(folder), "CALLMESH_ENVIRONMENT": folder.name}
+    return {**variables, **built}
 
 
 def of_instance(

@@ -11,20 +11,30 @@ from pathlib import Path
 from callmesh_agent import environment, ports
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import instances, workers, zygotes
-from callmesh_agent.core.state import BASE, Instance, Pool
+from callmesh_agent.core.environments import key_of
+from callmesh_agent.core.state import Instance, Pool
+from callmesh_agent.environments import Environments
 from callmesh_agent.probe import labels_of
 from callmesh_agent.workspace import Workspace
 from callmesh_wire.errors import FailedPreconditionError
-from callmeshpb.v1 import node_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
 
 
 class Starts:
     """Builds start requests, and puts the files that they need in place."""
 
-    def __init__(self, settings: AgentSettings, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        workspace: Workspace,
+        environments: Environments,
+        installation: str,
+    ) -> None:
         self._settings = settings
         self._workspace = workspace
-        self._base = environment.of_node(settings, os.environ)
+        self._environments = environments
+        self._installation = installation
+        self._of_node = environment.of_node(settings, os.environ)
         self.base_hash = base_hash(settings)
 
     async def instance(
@@ -49,10 +59,11 @@ class Starts:
                     each.blob, each.name, each.mount, folder, Path(each.file_name).name
                 )
         directory = self._workspace.directory(spec.code)
+        key = self._key(spec.image)
         request = supervisor_pb2.StartProcess(
             process_id=instances.PREFIX + instance.id,
             spec_hash=instance.spec_hash,
-            environment=environment.of_instance(self._base, desired, parameters, secrets_dir),
+            environment=environment.of_instance(self._base(key), desired, parameters, secrets_dir),
             directory=directory,
             log_path=str(self.instance_log(instance.id)),
             labels=_instance_labels(desired),
@@ -64,9 +75,8 @@ class Starts:
         start = workload_pb2.AppStart(instance_id=instance.id, code=spec.code, listen_fd=-1)
         request.listen = spec.kind == scheduler_pb2.APP_KIND_ASGI
         request.pick_port = not request.listen
-        self._fork_or_spawn(
-            request, workload_pb2.WorkloadStart(app=start), zygote, "callmesh.serve"
-        )
+        begin = workload_pb2.WorkloadStart(app=start)
+        self._fork_or_spawn(request, begin, zygote, key, "callmesh.serve")
         return request
 
     def worker(self, worker_id: str, pool: Pool, zygote: str) -> supervisor_pb2.StartProcess:
@@ -83,20 +93,19 @@ class Starts:
             labels=self._pool_labels(pool),
         )
         start = workload_pb2.WorkerStart(worker_id=worker_id, code=recipe.code)
-        self._fork_or_spawn(
-            request, workload_pb2.WorkloadStart(worker=start), zygote, "callmesh.execute"
-        )
+        begin = workload_pb2.WorkloadStart(worker=start)
+        self._fork_or_spawn(request, begin, zygote, self._key(recipe.image), "callmesh.execute")
         return request
 
-    def base_zygote(self) -> supervisor_pb2.StartProcess:
-        """The zygote that knows no user code."""
+    def base_zygote(self, zygote_id: str, key: str) -> supervisor_pb2.StartProcess:
+        """The zygote of an environment that knows no user code."""
         return supervisor_pb2.StartProcess(
-            process_id=zygotes.PREFIX + BASE,
+            process_id=zygotes.PREFIX + zygote_id,
             spec_hash=self.base_hash,
-            argv=[self._settings.python, "-m", "callmesh._zygote"],
-            environment=self._base,
-            log_path=str(self.zygote_log(BASE)),
-            labels={"base": self.base_hash},
+            argv=[self._environments.python(key), "-m", "callmesh._zygote"],
+            environment=self._base(key),
+            log_path=str(self.zygote_log(zygote_id)),
+            labels={"base": self.base_hash, "python": key},
             is_zygote=True,
         )
 
@@ -113,8 +122,9 @@ class Starts:
             is_zygote=True,
         )
         start = workload_pb2.ZygoteStart(code=pool.recipe.code)
+        begin = workload_pb2.WorkloadStart(zygote=start)
         self._fork_or_spawn(
-            request, workload_pb2.WorkloadStart(zygote=start), parent, "callmesh._zygote"
+            request, begin, parent, self._key(pool.recipe.image), "callmesh._zygote"
         )
         return request
 
@@ -139,12 +149,21 @@ class Starts:
         return self._settings.logs_dir / "zygote" / f"{zygote_id}.log"
 
     def _pool_variables(self, pool: Pool) -> dict[str, str]:
-        return environment.of_pool(self._base, pool.recipe, self.secrets_of_pool(pool.key))
+        base = self._base(self._key(pool.recipe.image))
+        return environment.of_pool(base, pool.recipe, self.secrets_of_pool(pool.key))
+
+    def _key(self, image: common_pb2.Image) -> str:
+        return key_of(image, self._installation)
+
+    def _base(self, key: str) -> dict[str, str]:
+        folder = self._environments.folder(key) if key else None
+        return environment.in_environment(self._of_node, folder)
 
     def _pool_labels(self, pool: Pool) -> dict[str, str]:
         return {
             "pool": pool.key,
             "base": self.base_hash,
+            "python": self._key(pool.recipe.image),
             "project": pool.recipe.project,
             "domain": pool.recipe.domain,
             "environment": pool.recipe.environment,
@@ -156,6 +175,7 @@ class Starts:
         request: supervisor_pb2.StartProcess,
         start: workload_pb2.WorkloadStart,
         zygote: str,
+        key: str,
         module: str,
     ) -> None:
         start.directory = request.directory
@@ -163,7 +183,7 @@ class Starts:
         if zygote:
             request.zygote = zygotes.PREFIX + zygote
         else:
-            request.argv.extend([self._settings.python, "-m", module])
+            request.argv.extend([self._environments.python(key), "-m", module])
 
 
 def _instance_labels(desired: node_pb2.DesiredInstance) -> dict[str, str]:

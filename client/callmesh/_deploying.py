@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
-from callmesh import _blobs, bundle, graph, plan, requirements, settings
+from callmesh import _blobs, _images, bundle, graph, plan, settings
 from callmesh._transport import call, new_request_id
 from callmesh.app.environment import AppEnvironment
 from callmesh.app.parameters import AppEndpoint, Content, Parameter, RunOutput, Scalar, is_content
 from callmesh.bundle import Bundle, CopyStyle
 from callmesh.environment import Environment
 from callmesh.errors import DeploymentError, ParameterMaterializationError
+from callmesh.requirements import Resolved
 from callmeshpb.v1 import scheduler_pb2
 
 Values = Mapping[str, Mapping[str, Any]]
@@ -53,7 +53,10 @@ async def prepare(environments: Sequence[Environment], options: Options) -> Prep
             raise DeploymentError(f"only environments can be deployed, not {each!r}")
     ordered = graph.order(environments)
     values = await _looked_up(ordered, options.values)
-    return await asyncio.to_thread(_prepared, ordered, options, values)
+    images = await asyncio.to_thread(_images.read, ordered)
+    pythons = await _images.offered(images)
+    locked, notices = await asyncio.to_thread(_images.lock, images, pythons)
+    return await asyncio.to_thread(_prepared, ordered, options, values, locked, notices)
 
 
 async def send(prepared: Prepared) -> scheduler_pb2.DeployResponse:
@@ -70,17 +73,15 @@ def _prepared(
     ordered: Sequence[Environment],
     options: Options,
     values: Mapping[str, Mapping[str, Scalar | AppEndpoint | Content]],
+    images: Mapping[Environment, Resolved],
+    notices: Sequence[str],
 ) -> Prepared:
-    images = {each: requirements.resolve(each.resolved_image, each.name) for each in ordered}
-    notices = [
-        line for each, found in images.items() for line in requirements.check(found, each.name)
-    ]
     current = settings.current()
-    extra_files: list[Path] = [path for found in images.values() for path in found.sources]
+    sources = [each for found in images.values() for each in found.sources]
     if options.copy_style == "none" and not options.version:
         raise DeploymentError('`copy_style="none"` needs a `version`: no code says which it is')
     made = bundle.make(
-        ordered, root_dir=current.root_dir, copy_style=options.copy_style, extra=extra_files
+        ordered, root_dir=current.root_dir, copy_style=options.copy_style, sources=sources
     )
     request = plan.deploy_request(
         ordered,

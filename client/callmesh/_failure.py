@@ -21,7 +21,12 @@ _PLACES = (
     asyncio.__file__,
     importlib.__file__,
 )
-_HIDDEN = ("<frozen ", *(f"{Path(place).resolve().parent}/" for place in _PLACES))
+# In a built environment callmesh is a link: its files go by both names.
+_HIDDEN = (
+    "<frozen ",
+    *(f"{Path(place).parent}/" for place in _PLACES),
+    *(f"{Path(place).resolve().parent}/" for place in _PLACES),
+)
 _MAX_MESSAGE = 64 * 1024
 # Folders that bundles were unpacked into: the user's files go by their names in them.
 _roots: list[str] = []

@@ -18,6 +18,11 @@ def say(lines: Iterable[str]) -> None:
             _sink(f"notice: {line}")
 
 
+def tell(line: str) -> None:
+    """Say what is being done, each time that it is."""
+    _sink(line)
+
+
 def say_to(sink: Callable[[str], None]) -> None:
     """Have notices said elsewhere than to the `callmesh` logger."""
     global _sink

@@ -8,14 +8,15 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from callmesh._modules import import_root, locate, user_modules
 from callmesh.environment import Environment
 from callmesh.errors import CodeBundleError
+from callmesh.layers import Source
 
 CopyStyle = Literal["loaded_modules", "all", "none", "custom"]
 
@@ -61,9 +62,9 @@ def make(
     *,
     root_dir: Path | None = None,
     copy_style: CopyStyle = "loaded_modules",
-    extra: Sequence[Path] = (),
+    sources: Sequence[Source] = (),
 ) -> Bundle:
-    """The bundle of some environments' code; ``extra`` files travel too.
+    """The bundle of some environments' code, with the ``sources`` of their images.
 
     The root is ``root_dir``, or the nearest folder that holds every folder
     that something is imported from. Raises `CodeBundleError` for code that is
@@ -82,9 +83,11 @@ def make(
     files = set(_tree(root)) if copy_style == "all" else set(modules.values())
     files |= {_inside(path, root) for path in declared}
     files |= _included(environments, root)
-    files |= {_inside(path.resolve(), root) for path in extra}
-    names = tuple(sorted(path.relative_to(root).as_posix() for path in files))
-    data = _archive(root, names)
+    placed = {path.relative_to(root).as_posix(): path for path in files}
+    for source in sources:
+        placed |= _placed(source)
+    names = tuple(sorted(placed))
+    data = _archive(root, placed)
     within = {each.relative_to(root).as_posix() for each in roots if each.is_relative_to(root)}
     return Bundle(
         digest=hashlib.sha256(data).hexdigest(),
@@ -119,6 +122,24 @@ def _expand(base: Path, pattern: str) -> list[Path]:
     if Path(pattern).is_absolute():
         return []
     return [found.resolve() for found in base.glob(pattern) if found.is_file()]
+
+
+def _placed(source: Source) -> dict[str, Path]:
+    """The files of an image's source by their names in the bundle, as `COPY` names them."""
+    path = source.path.expanduser().resolve()
+    goal = PurePosixPath(source.destination)
+    if goal.is_absolute() or ".." in goal.parts:
+        raise CodeBundleError(
+            f"`{source.path}` goes to `{source.destination}`, which is outside the code's folder: "
+            "name a relative destination; code runs in that folder"
+        )
+    if path.is_file():
+        is_folder = source.destination.endswith("/") or goal == PurePosixPath(".")
+        return {(goal / path.name if is_folder else goal).as_posix(): path}
+    if not path.is_dir():
+        raise CodeBundleError(f"the image names `{source.path}`, which does not exist")
+    within = goal if source.contents else goal / path.name
+    return {(within / each.relative_to(path).as_posix()).as_posix(): each for each in _tree(path)}
 
 
 def _inside(path: Path, root: Path) -> Path:
@@ -167,24 +188,23 @@ def _is_ignored(path: Path, root: Path, patterns: Sequence[str]) -> bool:
     return False
 
 
-def _archive(root: Path, names: Sequence[str]) -> bytes:
+def _archive(root: Path, files: Mapping[str, Path]) -> bytes:
     """A gzipped tar that only depends on names, contents and the executable bit."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name in names:
-            path = root / name
+        for name, path in sorted(files.items()):
             content = path.read_bytes()
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             entry.mode = 0o755 if os.access(path, os.X_OK) else 0o644
             archive.addfile(entry, io.BytesIO(content))
             if raw.tell() > MAX_BUNDLE:
-                raise CodeBundleError(_too_large(root, names))
+                raise CodeBundleError(_too_large(root, files))
     return gzip.compress(raw.getvalue(), compresslevel=6, mtime=0)
 
 
-def _too_large(root: Path, names: Sequence[str]) -> str:
-    sizes = sorted(((root / name).stat().st_size, name) for name in names)[-3:]
+def _too_large(root: Path, files: Mapping[str, Path]) -> str:
+    sizes = sorted((path.stat().st_size, name) for name, path in files.items())[-3:]
     largest = ", ".join(f"`{name}` ({size >> 20} MiB)" for size, name in reversed(sizes))
     return (
         f"the code in `{root}` is over {MAX_BUNDLE >> 20} MiB, the largest files being {largest}: "

@@ -13,71 +13,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from callmesh.layers import (
+    EnvVars,
+    Layer,
+    PipPackages,
+    Refused,
+    Requirements,
+    Source,
+    Unused,
+    UvProject,
+    UvScript,
+    WorkDir,
+    needs_container,
+    pip_options,
+    secrets_refused,
+)
+
+OLDEST_PYTHON = (3, 11)
+
 PathLike = str | Path
-
-
-@dataclass(frozen=True, slots=True)
-class PipPackages:
-    """Requirements, as pip takes them."""
-
-    packages: tuple[str, ...]
-    index_url: str | None = None
-    extra_index_urls: tuple[str, ...] = ()
-    pre: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Requirements:
-    """A requirements file."""
-
-    file: Path
-
-
-@dataclass(frozen=True, slots=True)
-class UvScript:
-    """The PEP 723 header of a script."""
-
-    script: Path
-
-
-@dataclass(frozen=True, slots=True)
-class UvProject:
-    """A project's dependencies, from its pyproject.toml."""
-
-    pyproject_file: Path
-
-
-@dataclass(frozen=True, slots=True)
-class EnvVars:
-    """Environment variables."""
-
-    variables: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkDir:
-    """The working directory."""
-
-    directory: str
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file or a folder of the user's, copied."""
-
-    path: Path
-    destination: str
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A layer that only a container image can have. ``what`` names the method."""
-
-    what: str
-    detail: str
-
-
-Layer = PipPackages | Requirements | UvScript | UvProject | EnvVars | WorkDir | Source | Container
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +60,22 @@ class Image:
     ) -> Image:
         """The node's own Python, of ``python_version`` where that is said.
 
-        The SDK is always there; ``flyte_version``, ``install_flyte`` and what
-        is about registries mean nothing here.
+        The SDK is always there, in the node's version. What is about registries,
+        platforms and other versions is not used, which a notice at deploy says.
         """
-        del flyte_version, install_flyte, registry_secret, platform
-        return cls(_version(python_version), name=name, registry=registry)
+        asked = {
+            "flyte_version": (flyte_version, "the mesh's own version is there"),
+            "install_flyte": (not install_flyte, "the SDK is always there"),
+            "registry": (registry, _NOTHING_PUSHED),
+            "registry_secret": (registry_secret, _NOTHING_PUSHED),
+            "platform": (platform, "the node's own is what it runs on"),
+        }
+        return cls(_version(python_version), _unused(asked), name=name, registry=registry)
 
     @classmethod
     def from_base(cls, image_uri: str) -> Image:
         """A container image. Refused at deploy until a container driver exists."""
-        return cls(layers=(Container("from_base", image_uri),), extendable=False)
+        return cls(layers=(needs_container("from_base", image_uri),), extendable=False)
 
     @classmethod
     def from_dockerfile(
@@ -123,7 +83,7 @@ class Image:
     ) -> Image:
         """A Dockerfile. Refused at deploy until a container driver exists."""
         del platform
-        layer = Container("from_dockerfile", str(file))
+        layer = needs_container("from_dockerfile", str(file))
         return cls(layers=(layer,), name=name, registry=registry, extendable=False)
 
     @classmethod
@@ -147,10 +107,28 @@ class Image:
         platform: object = None,
         secret_mounts: object = None,
     ) -> Image:
-        """The dependencies in a script's PEP 723 header."""
-        del registry_secret, index_url, extra_index_urls, pre, extra_args, platform, secret_mounts
-        layer = UvScript(Path(script))
-        return cls(_version(python_version), (layer,), name=name, registry=registry)
+        """The dependencies in a script's PEP 723 header, on a Python that it takes.
+
+        ``extra_args`` are options of `uv pip`.
+        """
+        asked = {
+            "registry": (registry, _NOTHING_PUSHED),
+            "registry_secret": (registry_secret, _NOTHING_PUSHED),
+            "platform": (platform, "the node's own is what it runs on"),
+        }
+        options = pip_options(index_url, extra_index_urls, extra_args, pre=pre)
+        layers: tuple[Layer, ...] = (
+            *_unused(asked),
+            *secrets_refused("from_uv_script", secret_mounts),
+            UvScript(Path(script), options),
+        )
+        return cls(_version(python_version), layers, name=name, registry=registry)
+
+    @classmethod
+    def from_pixi_script(cls, script: PathLike, **_options: object) -> Image:
+        """A pixi script. Refused at deploy: `from_uv_script` reads a PEP 723 header."""
+        why = "which is not supported: name its packages in a PEP 723 header (`from_uv_script`)"
+        return cls(layers=(Refused("from_pixi_script", f"({script}), {why}"),))
 
     def with_pip_packages(
         self,
@@ -161,42 +139,90 @@ class Image:
         extra_args: str | None = None,
         secret_mounts: object = None,
     ) -> Image:
-        """Further requirements."""
-        del extra_args, secret_mounts
+        """Further requirements. ``extra_args`` are options of `uv pip`."""
         for each in packages:
             if not isinstance(each, str):
                 raise TypeError(f"a package must be a string such as 'httpx>=0.27', not {each!r}")
-        extra = (extra_index_urls,) if isinstance(extra_index_urls, str) else extra_index_urls
-        return self._with(PipPackages(packages, index_url, tuple(extra or ()), pre))
+        options = pip_options(index_url, extra_index_urls, extra_args, pre=pre)
+        refused = secrets_refused("with_pip_packages", secret_mounts)
+        return self._with(*refused, PipPackages(packages, options))
 
-    def with_requirements(self, file: PathLike, **_options: object) -> Image:
-        """The requirements of a ``.txt`` file."""
+    def with_requirements(
+        self,
+        file: PathLike,
+        index_url: str | None = None,
+        extra_index_urls: str | Sequence[str] | None = None,
+        pre: bool = False,  # noqa: FBT001, FBT002 - Flyte's signature
+        extra_args: str | None = None,
+        secret_mounts: object = None,
+    ) -> Image:
+        """The requirements of a ``.txt`` file, with those that it names by `-r` and `-c`."""
         path = Path(file)
         if path.suffix != ".txt":
             raise ValueError(f"a requirements file must end in `.txt`: `{file}`")
-        return self._with(Requirements(path))
+        options = pip_options(index_url, extra_index_urls, extra_args, pre=pre)
+        refused = secrets_refused("with_requirements", secret_mounts)
+        return self._with(*refused, Requirements(path, options))
 
     def with_uv_project(
         self,
         pyproject_file: PathLike,
         uvlock: PathLike | None = None,
+        index_url: str | None = None,
+        extra_index_urls: str | Sequence[str] | None = None,
+        pre: bool = False,  # noqa: FBT001, FBT002 - Flyte's signature
+        extra_args: str | None = None,
+        secret_mounts: object = None,
         project_install_mode: Literal["dependencies_only", "install_project"] = "dependencies_only",
-        **_options: object,
     ) -> Image:
-        """The dependencies of a project."""
-        del uvlock, project_install_mode
-        return self._with(UvProject(Path(pyproject_file)))
+        """The dependencies of a project, as its lock pins them.
+
+        The lock is ``uvlock``, or the `uv.lock` beside the project; without one
+        they are resolved. ``extra_args`` may choose extras and groups.
+        """
+        options = pip_options(index_url, extra_index_urls, extra_args, pre=pre)
+        layers: list[Layer] = [*secrets_refused("with_uv_project", secret_mounts)]
+        if project_install_mode == "install_project":
+            why = (
+                "of `with_uv_project`: the project's own code travels with what is deployed; "
+                'write `project_install_mode="dependencies_only"`, and `root_dir` or `include` '
+                "for code that is not imported"
+            )
+            layers.append(Refused("install_project", why))
+        elif project_install_mode != "dependencies_only":
+            raise ValueError(
+                "`project_install_mode` must be 'dependencies_only' or 'install_project', "
+                f"not {project_install_mode!r}"
+            )
+        lock = Path(uvlock) if uvlock else None
+        return self._with(*layers, UvProject(Path(pyproject_file), lock, options))
+
+    def with_poetry_project(self, pyproject_file: PathLike, **_options: object) -> Image:
+        """A Poetry project. Refused at deploy, which says what to use instead."""
+        why = (
+            "which is not supported: write its lock down with `poetry export -o requirements.txt` "
+            "and use `with_requirements`"
+        )
+        return self._with(Refused("with_poetry_project", f"({pyproject_file}), {why}"))
+
+    def with_pixi_project(self, pyproject_file: PathLike, **_options: object) -> Image:
+        """A pixi project. Refused at deploy, which says what to use instead."""
+        why = (
+            "which is not supported: name its PyPI packages with `with_pip_packages`; what comes "
+            "from conda has to be on the node"
+        )
+        return self._with(Refused("with_pixi_project", f"({pyproject_file}), {why}"))
 
     def with_env_vars(self, env_vars: Mapping[str, str]) -> Image:
         """Environment variables; the environment's own win over them."""
         return self._with(EnvVars(tuple((str(k), str(v)) for k, v in env_vars.items())))
 
     def with_workdir(self, workdir: str) -> Image:
-        """The working directory."""
+        """The working directory: a folder of the code, or an absolute one of the node."""
         return self._with(WorkDir(workdir))
 
     def with_source_file(self, src: PathLike, dst: str = ".") -> Image:
-        """A file beside the code."""
+        """A file beside the code: at ``dst``, or in it where that ends with `/` or is `.`."""
         return self._with(Source(Path(src), dst))
 
     def with_source_folder(
@@ -205,18 +231,18 @@ class Image:
         dst: str = ".",
         copy_contents_only: bool = False,  # noqa: FBT001, FBT002 - Flyte's signature
     ) -> Image:
-        """A folder beside the code."""
-        return self._with(Source(Path(src), f"{dst}/" if copy_contents_only else dst))
+        """A folder beside the code, in ``dst``; or its contents alone."""
+        return self._with(Source(Path(src), dst, copy_contents_only))
 
     def with_apt_packages(self, *packages: str, secret_mounts: object = None) -> Image:
         """System packages. Refused at deploy until a container driver exists."""
         del secret_mounts
-        return self._with(Container("with_apt_packages", " ".join(packages)))
+        return self._with(needs_container("with_apt_packages", " ".join(packages)))
 
     def with_commands(self, commands: Sequence[str], secret_mounts: object = None) -> Image:
         """Shell commands. Refused at deploy until a container driver exists."""
         del secret_mounts
-        return self._with(Container("with_commands", "; ".join(commands)))
+        return self._with(needs_container("with_commands", "; ".join(commands)))
 
     def with_dockerignore(self, path: PathLike) -> Image:
         """Means nothing here: nothing is copied into an image."""
@@ -224,9 +250,15 @@ class Image:
         return self
 
     def with_code_bundle(self, copy_style: str = "loaded_modules", dst: str = ".") -> Image:
-        """Means nothing here: code travels as a bundle of its own."""
-        del copy_style, dst
-        return self
+        """Code travels as a bundle of its own; how is said at `deploy`, not here."""
+        asked = {
+            "with_code_bundle(copy_style=…)": (
+                copy_style != "loaded_modules",
+                "say `copy_style` to `deploy` or `run`",
+            ),
+            "with_code_bundle(dst=…)": (dst != ".", "the code is where its process runs"),
+        }
+        return self._with(*_unused(asked))
 
     def with_local_v2(self) -> Image:
         """Means nothing here: the SDK is always there."""
@@ -254,7 +286,7 @@ class Image:
             python_version=_version(python_version) or self.python_version,
             extendable=self.extendable if extendable is None else extendable,
         )
-        return changed._with(addl_layer) if addl_layer is not None else changed
+        return changed._with(addl_layer) if addl_layer else changed
 
     @property
     def uri(self) -> str:
@@ -266,21 +298,20 @@ class Image:
         """Raise `ValueError` where a file that a layer names is missing."""
         for layer in self.layers:
             if isinstance(layer, Requirements | UvScript | UvProject | Source):
-                (path,) = (
-                    value
-                    for value in (getattr(layer, slot) for slot in layer.__slots__)
-                    if isinstance(value, Path)
-                )
-                if not path.exists():
-                    raise ValueError(f"the image names `{path}`, which does not exist")
+                named = [layer.path]
+                if isinstance(layer, UvProject) and layer.uvlock:
+                    named.append(layer.uvlock)
+                for path in named:
+                    if not path.exists():
+                        raise ValueError(f"the image names `{path}`, which does not exist")
 
-    def _with(self, layer: Layer) -> Image:
+    def _with(self, *layers: Layer) -> Image:
         if not self.extendable:
             raise ValueError(
                 f"image `{self.uri}` cannot take further layers: "
                 "call `.clone(extendable=True, name=…)` first"
             )
-        return replace(self, layers=(*self.layers, layer))
+        return replace(self, layers=(*self.layers, *layers))
 
 
 def image_of(request: str | Image | None) -> Image:
@@ -299,8 +330,16 @@ def _version(version: tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     if len(version) != 2 or not all(isinstance(part, int) for part in version):
         raise ValueError(f"`python_version` must be a pair such as (3, 12), not {version!r}")
-    if version < (3, 8) or version[0] != sys.version_info[0]:
+    if version < OLDEST_PYTHON or version[0] != sys.version_info[0]:
         raise ValueError(
-            f"`python_version` {version[0]}.{version[1]} is not one that callmesh runs"
+            f"`python_version` {version[0]}.{version[1]} is not one that callmesh runs: "
+            "3.11 is the oldest"
         )
     return (version[0], version[1])
+
+
+_NOTHING_PUSHED = "nothing is pushed to a registry"
+
+
+def _unused(asked: Mapping[str, tuple[object, str]]) -> tuple[Unused, ...]:
+    return tuple(Unused(what, why) for what, (value, why) in asked.items() if value)

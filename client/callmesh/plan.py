@@ -222,6 +222,9 @@ def _image(env: Environment, extra: Extra) -> common_pb2.Image | None:
         requirements=found.requirements,
         env_vars=dict(found.env_vars),
         workdir=found.workdir,
+        lock=found.lock,
+        lock_python=found.lock_python,
+        index_options=found.index_options if found.lock else (),
     )
 
 

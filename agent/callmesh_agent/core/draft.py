@@ -43,13 +43,15 @@ class Draft:
         self.zygotes = dict(state.zygotes)
         self.pools = dict(state.pools)
         self.bundles = dict(state.bundles)
+        self.environments = dict(state.environments)
         self.endpoints = state.endpoints
         self.serial = state.serial
         self.supervised = state.supervised
         self.settled = state.settled
         self.session = state.session
         self.base_hash = state.base_hash
-        self.base_failures = state.base_failures
+        self.installation = state.installation
+        self.base_failures = dict(state.base_failures)
         self.warm = state.warm
         self.instructions: list[Instruction] = []
         self._instances: set[str] = set()
@@ -117,6 +119,7 @@ class Draft:
             zygotes=self.zygotes,
             pools=self.pools,
             bundles=self.bundles,
+            environments=self.environments,
             endpoints=self.endpoints,
             serial=self.serial,
             supervised=self.supervised,

@@ -83,6 +83,29 @@ class BundleFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentProgressed:
+    """How far a virtual environment is built."""
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentBuilt:
+    """A virtual environment is on disk."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentFailed:
+    """A virtual environment could not be built."""
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceReady:
     """It answered, on a listener of its own."""
 
@@ -226,6 +249,9 @@ Event = (
     | ZygoteReported
     | BundleUnpacked
     | BundleFailed
+    | EnvironmentProgressed
+    | EnvironmentBuilt
+    | EnvironmentFailed
     | InstanceReady
     | InstanceNoted
     | InstanceUnwell

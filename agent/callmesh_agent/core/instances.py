@@ -13,7 +13,7 @@ import hashlib
 import signal
 from dataclasses import replace
 
-from callmesh_agent.core import bundles, zygotes
+from callmesh_agent.core import bundles, environments, zygotes
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
     EndProbe,
@@ -134,18 +134,28 @@ def _start_when_possible(draft: Draft, instance: Instance) -> None:
     if reason:
         become(draft, instance, Phase.PENDING, message=reason)
         return
-    if not bundles.need(draft, spec.code.bundle):
-        become(draft, instance, Phase.PREPARING, message="its code is being unpacked")
+    # Both are begun at once.
+    is_unpacked = bundles.need(draft, spec.code.bundle)
+    building = environments.need(draft, spec.image)
+    if building or not is_unpacked:
+        message = building or "its code is being unpacked"
+        become(draft, instance, Phase.PREPARING, message=message)
         return
     zygote = ""
     if spec.kind != scheduler_pb2.APP_KIND_COMMAND:
-        usable = zygotes.need_base(draft)
+        key = environments.key_of(spec.image, draft.installation)
+        usable = zygotes.need_base(draft, key)
         if usable is None:
             become(draft, instance, Phase.PREPARING, message="Python is being started")
             return
         zygote = usable
-    digest = spec_hash(instance.desired)
-    started = replace(instance, generation=instance.generation + 1, spec_hash=digest)
+        zygotes.used(draft, zygote)
+    started = replace(
+        instance,
+        generation=instance.generation + 1,
+        spec_hash=spec_hash(instance.desired),
+        prepared_at=instance.prepared_at or draft.now,
+    )
     become(draft, started, Phase.STARTING)
     draft.do(StartInstance(instance.id, zygote))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from callmesh_agent.core.events import Key
-from callmeshpb.v1 import node_pb2
+from callmeshpb.v1 import common_pb2, node_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,18 @@ class UnpackBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildEnvironment:
+    """Have a virtual environment on disk.
+
+    Answered by `EnvironmentBuilt` or `EnvironmentFailed`, and by
+    `EnvironmentProgressed` on the way.
+    """
+
+    key: str
+    image: common_pb2.Image
+
+
+@dataclass(frozen=True, slots=True)
 class StartInstance:
     """Fork it from ``zygote``, or spawn it where that is empty.
 
@@ -55,13 +67,14 @@ class StartWorker:
 class StartZygote:
     """Fork a pool's zygote from ``parent``, or spawn it.
 
-    Without a pool it is the base zygote, which knows no user code. Its imports'
-    end comes as `ZygoteReported`.
+    Without a pool it is the base zygote of ``environment``, which knows no user
+    code. Its imports' end comes as `ZygoteReported`.
     """
 
     zygote_id: str
     pool: str
     parent: str
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +207,7 @@ class WakeAt:
 Instruction = (
     Publish
     | UnpackBundle
+    | BuildEnvironment
     | StartInstance
     | StartWorker
     | StartZygote

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from callmesh_agent.core import events, instances
@@ -16,7 +17,7 @@ from callmesh_agent.core.instructions import (
 from callmesh_agent.core.reports import describe_exit
 from callmesh_agent.core.state import Instance, Phase
 from callmesh_wire.backoff import Backoff
-from callmeshpb.v1 import supervisor_pb2
+from callmeshpb.v1 import scheduler_pb2, supervisor_pb2
 
 CRASH_BACKOFF = Backoff(base=0.5, factor=2.0, cap=60.0)
 _ALIVE = {Phase.PROBING, Phase.READY, Phase.UNHEALTHY, Phase.LEAVING, Phase.EMPTYING}
@@ -62,13 +63,15 @@ def refused(draft: Draft, refusal: events.ProcessRefused) -> None:
         _back_off(draft, replace(instance, last_exit="", log_tail=()), refusal.message)
 
 
-def bundle_failed(draft: Draft, digest: str, message: str) -> None:
-    """Code that instances wait for could not be had."""
+def preparation_failed(
+    draft: Draft, is_waiting: Callable[[scheduler_pb2.AppSpec], bool], message: str
+) -> None:
+    """Code or an environment that instances wait for could not be had."""
     for instance in list(draft.instances.values()):
         if (
             instance.phase is Phase.PREPARING
             and instance.desired is not None
-            and instance.desired.spec.code.bundle == digest
+            and is_waiting(instance.desired.spec)
         ):
             _back_off(draft, instance, message)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from callmesh_agent.core import bundles, workers, zygotes
+from callmesh_agent.core import bundles, environments, workers, zygotes
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import RemovePoolFiles, SendGo, SendPrepare, StartWorker
 from callmesh_agent.core.reports import timestamp
@@ -120,8 +120,11 @@ def _start_workers(draft: Draft, pool: Pool, missing: list[Attempt]) -> None:
     if not draft.supervised:
         _say(draft, missing, "waits for this node's supervisor, which is being started")
         return
-    if not bundles.need(draft, pool.recipe.code.bundle):
-        _say(draft, missing, "its code is being unpacked")
+    # Both are begun at once.
+    is_unpacked = bundles.need(draft, pool.recipe.code.bundle)
+    building = environments.need(draft, pool.recipe.image)
+    if building or not is_unpacked:
+        _say(draft, missing, building or "its code is being unpacked")
         return
     zygote = "" if pool.spawn_because else _usable_zygote(draft, pool)
     if zygote is None:
@@ -156,7 +159,7 @@ def _start_worker(draft: Draft, pool: Pool, zygote: str, *, reserved: AttemptKey
     draft.put_worker(worker)
     draft.do(StartWorker(worker.id, zygote))
     if zygote:
-        zygotes.used(draft, draft.zygotes[zygote])
+        zygotes.used(draft, zygote)
 
 
 def _usable_zygote(draft: Draft, pool: Pool) -> str | None:
@@ -164,9 +167,17 @@ def _usable_zygote(draft: Draft, pool: Pool) -> str | None:
     zygote = zygotes.of_pool(draft, pool.key)
     if zygote is not None:
         return zygote.id if zygote.phase is ZygotePhase.READY else None
-    parent = zygotes.need_base(draft)
+    environment = environments.key_of(pool.recipe.image, draft.installation)
+    parent = zygotes.need_base(draft, environment)
     if parent is not None:
-        zygotes.start(draft, draft.new_id("zygote"), pool=pool.key, parent=parent)
+        zygotes.used(draft, parent)
+        zygotes.start(
+            draft,
+            draft.new_id("zygote"),
+            environment=environment,
+            pool=pool.key,
+            parent=parent,
+        )
     return None
 
 
@@ -180,7 +191,7 @@ def _say(draft: Draft, waiting: list[Attempt], message: str) -> None:
 
 
 def zygote_reported(draft: Draft, state: supervisor_pb2.ZygoteState) -> bool:
-    """A zygote's imports have ended. True when the base zygote became usable or useless."""
+    """A zygote's imports have ended. True when a base zygote became usable or useless."""
     zygote = draft.zygotes.get(state.process_id.removeprefix(zygotes.PREFIX))
     if zygote is None or zygote.phase is not ZygotePhase.IMPORTING:
         return False
@@ -241,7 +252,7 @@ def end_attempt(
 
 
 def zygote_gone(draft: Draft, zygote_id: str) -> bool:
-    """A zygote's process has ended. True when it was the base zygote."""
+    """A zygote's process has ended. True when it was a base zygote."""
     zygote = zygotes.gone(draft, zygote_id)
     if zygote is None:
         return False

@@ -47,6 +47,7 @@ def status(instance: Instance) -> scheduler_pb2.InstanceStatus:
     state = _STATES[instance.phase]
     if instance.phase is Phase.TERMINATING and instance.failing:
         state = scheduler_pb2.INSTANCE_STATE_STARTING
+    prepared = instance.prepared_at
     return scheduler_pb2.InstanceStatus(
         state=state,
         address=instance.address,
@@ -59,6 +60,7 @@ def status(instance: Instance) -> scheduler_pb2.InstanceStatus:
         changed_at=timestamp(instance.since),
         consecutive_failures=instance.failures,
         exposed=instance.exposed,
+        prepared_at=timestamp(prepared) if prepared is not None else None,
     )
 
 

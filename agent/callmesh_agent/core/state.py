@@ -12,7 +12,7 @@ from enum import Enum
 from callmeshpb.v1 import common_pb2, node_pb2, supervisor_pb2
 
 BASE = "base"
-"""Id of the zygote that knows no user code."""
+"""Id of the node's own interpreter's zygote that knows no user code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Limits:
     # Bytes: growth over what a worker had after its first measurement; its log.
     worker_growth: int = 256 * 1024 * 1024
     worker_log: int = 64 * 1024 * 1024
-    # Pools' zygotes; workers that wait for work, and workers in all.
+    # Of each: zygotes of pools, base zygotes of built environments; workers
+    # that wait for work, and workers in all.
     zygotes: int = 8
     idle_workers: int = 8
     workers: int = 512
@@ -91,6 +92,8 @@ class Instance:
     # It is being ended because it failed, not because somebody wants it gone.
     failing: bool = False
     restarts: int = 0
+    # When its code and environment were there.
+    prepared_at: float | None = None
     # Starts in a row that failed; crashes in a row, for the backoff.
     failures: int = 0
     crashes: int = 0
@@ -184,11 +187,13 @@ class ZygotePhase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Zygote:
-    """A process from which others are forked; ``pool`` is empty for the base."""
+    """A process from which others are forked; ``pool`` is empty for a base."""
 
     id: str
     pool: str
     phase: ZygotePhase
+    # Key of the virtual environment that it runs in; empty: the node's interpreter.
+    environment: str = ""
     message: str = ""
     used_at: float = 0.0
     wake_at: float | None = None
@@ -229,6 +234,15 @@ class BundleState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment that something needs."""
+
+    here: bool = False
+    # How far it is built.
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The agent's whole memory of its node."""
 
@@ -236,6 +250,8 @@ class State:
     incarnation: str
     # Of what a zygote has in memory: one with another hash is of an older installation.
     base_hash: str = ""
+    # Platform and callmesh itself, on which every built environment depends.
+    installation: str = ""
     limits: Limits = field(default_factory=Limits)
     instances: Mapping[str, Instance] = field(default_factory=dict)
     attempts: Mapping[AttemptKey, Attempt] = field(default_factory=dict)
@@ -243,6 +259,7 @@ class State:
     zygotes: Mapping[str, Zygote] = field(default_factory=dict)
     pools: Mapping[str, Pool] = field(default_factory=dict)
     bundles: Mapping[str, BundleState] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
     endpoints: Mapping[str, str] = field(default_factory=dict)
     # Ids given away so far.
     serial: int = 0
@@ -251,7 +268,7 @@ class State:
     # Workers of before have come back, or their time is up.
     settled: bool = False
     session: bool = False
-    # Starts of the base zygote in a row that failed.
-    base_failures: int = 0
+    # Starts of a base zygote in a row that failed, by environment.
+    base_failures: Mapping[str, int] = field(default_factory=dict)
     # The base zygote is kept running, whether something needs it now or not.
     warm: bool = False

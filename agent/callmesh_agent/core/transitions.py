@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from callmesh_agent.core import (
     attempts,
+    environments,
     events,
     instances,
     outcomes,
@@ -25,7 +26,7 @@ from callmesh_agent.core.instructions import (
     WakeAt,
 )
 from callmesh_agent.core.state import BundleState, State, ZygotePhase
-from callmeshpb.v1 import supervisor_pb2
+from callmeshpb.v1 import common_pb2, scheduler_pb2, supervisor_pb2
 
 SETTLE = ("settle", "")
 
@@ -87,12 +88,20 @@ def _apply_to_processes(draft: Draft, event: events.Event) -> None:
             _exited(draft, process, log_tail)
         case events.ZygoteReported(state):
             if pools.zygote_reported(draft, state):
-                _base_changed(draft)
+                _look_again(draft)
         case events.BundleUnpacked(digest):
             draft.bundles[digest] = BundleState.HERE
-            _code_changed(draft)
+            _look_again(draft)
         case events.BundleFailed(digest, message):
             _bundle_failed(draft, digest, message)
+        case events.EnvironmentProgressed(key, message):
+            environments.progressed(draft, key, message)
+            _look_again(draft)
+        case events.EnvironmentBuilt(key):
+            environments.built(draft, key)
+            _look_again(draft)
+        case events.EnvironmentFailed(key, message):
+            _environment_failed(draft, key, message)
         case events.Warmed():
             draft.warm = True
             if draft.supervised:
@@ -143,7 +152,7 @@ def _supervised(draft: Draft, processes: tuple[supervisor_pb2.Process, ...]) -> 
         _settle(draft)
     elif not draft.settled:
         draft.do(WakeAt(SETTLE, draft.now + draft.limits.settle))
-    _code_changed(draft)
+    _look_again(draft)
 
 
 def _meet_zygotes(draft: Draft, processes: dict[str, supervisor_pb2.Process]) -> None:
@@ -205,7 +214,7 @@ def _refused(draft: Draft, event: events.ProcessRefused) -> None:
     elif event.process_id.startswith(workers.PREFIX):
         attempts.worker_gone(draft, gone, (event.message,))
     elif pools.zygote_gone(draft, event.process_id.removeprefix(zygotes.PREFIX)):
-        _base_changed(draft)
+        _look_again(draft)
 
 
 def _exited(draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, ...]) -> None:
@@ -215,24 +224,37 @@ def _exited(draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, 
         attempts.worker_gone(draft, process, log_tail)
     elif process.process_id.startswith(zygotes.PREFIX):
         if pools.zygote_gone(draft, process.process_id.removeprefix(zygotes.PREFIX)):
-            _base_changed(draft)
+            _look_again(draft)
     else:
         draft.do(ForgetProcess(process.process_id))
 
 
-def _base_changed(draft: Draft) -> None:
+def _look_again(draft: Draft) -> None:
     instances.advance_all(draft)
     for key in sorted(draft.pools):
         pools.balance(draft, key)
 
 
-def _code_changed(draft: Draft) -> None:
-    _base_changed(draft)
+def _environment_failed(draft: Draft, key: str, message: str) -> None:
+    """Its next user tries again; who waits now is told why."""
+    draft.environments.pop(key, None)
+    outcomes.preparation_failed(
+        draft, lambda spec: environments.key_of(spec.image, draft.installation) == key, message
+    )
+    failure = common_pb2.Failure(
+        type="ImageBuildError",
+        message=message,
+        kind=common_pb2.FAILURE_KIND_USER,
+        non_recoverable=True,
+    )
+    for pool in list(draft.pools.values()):
+        if environments.key_of(pool.recipe.image, draft.installation) == key:
+            pools.fail_waiting(draft, pool.key, scheduler_pb2.ATTEMPT_PHASE_FAILED, failure)
 
 
 def _bundle_failed(draft: Draft, digest: str, message: str) -> None:
     draft.bundles.pop(digest, None)
-    outcomes.bundle_failed(draft, digest, message)
+    outcomes.preparation_failed(draft, lambda spec: spec.code.bundle == digest, message)
     for pool in list(draft.pools.values()):
         if pool.recipe.code.bundle == digest:
             pools.failed(draft, pool.key, message)
@@ -276,6 +298,6 @@ def _zygote_woke(draft: Draft, zygote_id: str) -> None:
     if zygote is None or zygote.wake_at is None or draft.now < zygote.wake_at:
         return
     if zygote.phase is ZygotePhase.IMPORTING and not zygote.pool:
-        draft.base_failures = zygotes.MAX_FAILURES
+        draft.base_failures[zygote.environment] = zygotes.MAX_FAILURES
     zygotes.end(draft, zygote)
-    _base_changed(draft)
+    _look_again(draft)

@@ -1,7 +1,8 @@
 """Processes that others are forked from.
 
-The base zygote knows no user code: apps are forked from it, and so is one zygote
-for each pool of task workers, which then imports the user's module.
+A base zygote knows no user code: there is one for each Python environment. Apps
+are forked from it, and so is one zygote for each pool of task workers, which
+then imports the user's module.
 """
 
 from __future__ import annotations
@@ -19,43 +20,53 @@ MAX_FAILURES = 3
 BASE_IMPORT = 15.0
 
 
-def need_base(draft: Draft) -> str | None:
+def base_id(environment: str) -> str:
+    """The base zygote's id in an environment; "" is the node's own interpreter."""
+    return f"{BASE}-{environment}" if environment else BASE
+
+
+def need_base(draft: Draft, environment: str = "") -> str | None:
     """The base zygote's id; "" where there can be none (spawn); None: wait for it."""
-    base = draft.zygotes.get(BASE)
+    base = draft.zygotes.get(base_id(environment))
     if base is None:
-        if draft.base_failures >= MAX_FAILURES:
+        if draft.base_failures.get(environment, 0) >= MAX_FAILURES:
             return ""
-        start(draft, BASE, pool="", parent="")
+        start(draft, base_id(environment), environment=environment, pool="", parent="")
         return None
     match base.phase:
         case ZygotePhase.READY:
-            return BASE
+            return base.id
         case ZygotePhase.IMPORTING | ZygotePhase.ENDING:
             return None
         case _:
             return ""
 
 
-def start(draft: Draft, zygote_id: str, *, pool: str, parent: str) -> None:
+def start(draft: Draft, zygote_id: str, *, environment: str, pool: str, parent: str) -> None:
     """Start a zygote; its imports' end is waited for with a limit."""
-    if pool:
-        _make_room(draft)
+    if zygote_id != BASE:
+        _make_room(draft, of_pools=bool(pool))
     limit = draft.limits.zygote_import if pool else BASE_IMPORT
     draft.put_zygote(
         Zygote(
             id=zygote_id,
             pool=pool,
             phase=ZygotePhase.IMPORTING,
+            environment=environment,
             used_at=draft.now,
             wake_at=draft.now + limit,
         )
     )
-    draft.do(StartZygote(zygote_id, pool, parent))
+    draft.do(StartZygote(zygote_id, pool, parent, environment))
 
 
-def _make_room(draft: Draft) -> None:
-    """End the pool's zygote that was not used for the longest time, if there are too many."""
-    ready = [z for z in draft.zygotes.values() if z.pool and z.phase is ZygotePhase.READY]
+def _make_room(draft: Draft, *, of_pools: bool) -> None:
+    """End the zygote that was not used for the longest time, if there are too many of a kind."""
+    ready = [
+        each
+        for each in draft.zygotes.values()
+        if each.id != BASE and bool(each.pool) == of_pools and each.phase is ZygotePhase.READY
+    ]
     if len(ready) >= draft.limits.zygotes:
         end(draft, min(ready, key=lambda each: each.used_at))
 
@@ -68,18 +79,24 @@ def of_pool(draft: Draft, pool: str) -> Zygote | None:
     return None
 
 
-def used(draft: Draft, zygote: Zygote) -> None:
-    """It gave a worker: it is kept for another while."""
-    idle = draft.limits.zygote_idle
-    draft.put_zygote(replace(zygote, used_at=draft.now, wake_at=draft.now + idle))
+def used(draft: Draft, zygote_id: str) -> None:
+    """A process is forked from it: it is kept for another while."""
+    zygote = draft.zygotes.get(zygote_id)
+    if zygote is not None:
+        draft.put_zygote(replace(zygote, used_at=draft.now, wake_at=_idle_until(draft, zygote)))
+
+
+def _idle_until(draft: Draft, zygote: Zygote) -> float | None:
+    """When it ends if nobody uses it; the node's own base is kept."""
+    return None if zygote.id == BASE else draft.now + draft.limits.zygote_idle
 
 
 def ready(draft: Draft, zygote: Zygote) -> None:
     """Processes can be forked from it."""
-    wake_at = draft.now + draft.limits.zygote_idle if zygote.pool else None
+    wake_at = _idle_until(draft, zygote)
     draft.put_zygote(replace(zygote, phase=ZygotePhase.READY, wake_at=wake_at))
     if not zygote.pool:
-        draft.base_failures = 0
+        draft.base_failures.pop(zygote.environment, None)
 
 
 def end(draft: Draft, zygote: Zygote) -> None:
@@ -99,6 +116,7 @@ def adopt(draft: Draft, process: supervisor_pb2.Process) -> None:
         id=zygote_id,
         pool=process.labels.get("pool", ""),
         phase=ZygotePhase.IMPORTING,
+        environment=process.labels.get("python", ""),
         used_at=draft.now,
         wake_at=draft.now + draft.limits.settle,
     )
@@ -114,8 +132,9 @@ def gone(draft: Draft, zygote_id: str) -> Zygote | None:
     if zygote is None:
         return None
     draft.remove_zygote(zygote_id)
-    if zygote.id == BASE and zygote.phase is ZygotePhase.IMPORTING:
-        draft.base_failures += 1
+    if not zygote.pool and zygote.phase is ZygotePhase.IMPORTING:
+        failures = draft.base_failures.get(zygote.environment, 0)
+        draft.base_failures[zygote.environment] = failures + 1
     if zygote.id == BASE and draft.warm and draft.supervised:
         need_base(draft)
     return zygote

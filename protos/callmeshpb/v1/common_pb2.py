@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61llmeshpb/v1/common.proto\x12\rcallmeshpb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.callmeshpb.v1.ConditionStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12.\n\nchanged_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11observed_revision\x18\x06 \x01(\x03\"X\n\x05Value\x12\x0e\n\x04json\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pickle\x18\x02 \x01(\x0cH\x00\x12%\n\x03ref\x18\x03 \x01(\x0b\x32\x16.callmeshpb.v1.BlobRefH\x00\x42\x06\n\x04kind\"6\n\x07\x42lobRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\r\n\x05media\x18\x03 \x01(\t\"\x98\x01\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.callmeshpb.v1.FailureKind\x12\x17\n\x0fnon_recoverable\x18\x05 \x01(\x08\x12\x18\n\x10\x65xception_pickle\x18\x06 \x01(\x0c\"C\n\tResources\x12\x0b\n\x03\x63pu\x18\x01 \x01(\x01\x12\x0e\n\x06memory\x18\x02 \x01(\x03\x12\x0c\n\x04\x64isk\x18\x03 \x01(\x03\x12\x0b\n\x03gpu\x18\x04 \x01(\t\"\xab\x01\n\x05Image\x12\x16\n\x0epython_version\x18\x01 \x01(\t\x12\x14\n\x0crequirements\x18\x02 \x03(\t\x12\x33\n\x08\x65nv_vars\x18\x03 \x03(\x0b\x32!.callmeshpb.v1.Image.EnvVarsEntry\x12\x0f\n\x07workdir\x18\x04 \x01(\t\x1a.\n\x0c\x45nvVarsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"K\n\x04\x43ode\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x11\n\tattribute\x18\x03 \x01(\t\x12\x10\n\x08sys_path\x18\x04 \x03(\t\"G\n\tSecretRef\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0f\n\x07\x65nv_var\x18\x03 \x01(\t\x12\r\n\x05mount\x18\x04 \x01(\t\"(\n\x05Scope\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\"\'\n\x05\x46\x65nce\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\x03*\x88\x01\n\x0f\x43onditionStatus\x12 \n\x1c\x43ONDITION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONDITION_STATUS_TRUE\x10\x01\x12\x1a\n\x16\x43ONDITION_STATUS_FALSE\x10\x02\x12\x1c\n\x18\x43ONDITION_STATUS_UNKNOWN\x10\x03*J\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x11\n\rPROTOCOL_HTTP\x10\x01\x12\x11\n\rPROTOCOL_GRPC\x10\x02*[\n\x0b\x46\x61ilureKind\x12\x1c\n\x18\x46\x41ILURE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x41ILURE_KIND_USER\x10\x01\x12\x17\n\x13\x46\x41ILURE_KIND_SYSTEM\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61llmeshpb/v1/common.proto\x12\rcallmeshpb.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.callmeshpb.v1.ConditionStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12.\n\nchanged_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11observed_revision\x18\x06 \x01(\x03\"X\n\x05Value\x12\x0e\n\x04json\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pickle\x18\x02 \x01(\x0cH\x00\x12%\n\x03ref\x18\x03 \x01(\x0b\x32\x16.callmeshpb.v1.BlobRefH\x00\x42\x06\n\x04kind\"6\n\x07\x42lobRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\r\n\x05media\x18\x03 \x01(\t\"\x98\x01\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.callmeshpb.v1.FailureKind\x12\x17\n\x0fnon_recoverable\x18\x05 \x01(\x08\x12\x18\n\x10\x65xception_pickle\x18\x06 \x01(\x0c\"C\n\tResources\x12\x0b\n\x03\x63pu\x18\x01 \x01(\x01\x12\x0e\n\x06memory\x18\x02 \x01(\x03\x12\x0c\n\x04\x64isk\x18\x03 \x01(\x03\x12\x0b\n\x03gpu\x18\x04 \x01(\t\"\xe5\x01\n\x05Image\x12\x16\n\x0epython_version\x18\x01 \x01(\t\x12\x14\n\x0crequirements\x18\x02 \x03(\t\x12\x33\n\x08\x65nv_vars\x18\x03 \x03(\x0b\x32!.callmeshpb.v1.Image.EnvVarsEntry\x12\x0f\n\x07workdir\x18\x04 \x01(\t\x12\x0c\n\x04lock\x18\x05 \x03(\t\x12\x13\n\x0block_python\x18\x06 \x01(\t\x12\x15\n\rindex_options\x18\x07 \x03(\t\x1a.\n\x0c\x45nvVarsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"K\n\x04\x43ode\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x11\n\tattribute\x18\x03 \x01(\t\x12\x10\n\x08sys_path\x18\x04 \x03(\t\"G\n\tSecretRef\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0f\n\x07\x65nv_var\x18\x03 \x01(\t\x12\r\n\x05mount\x18\x04 \x01(\t\"(\n\x05Scope\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\"\'\n\x05\x46\x65nce\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\x03*\x88\x01\n\x0f\x43onditionStatus\x12 \n\x1c\x43ONDITION_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONDITION_STATUS_TRUE\x10\x01\x12\x1a\n\x16\x43ONDITION_STATUS_FALSE\x10\x02\x12\x1c\n\x18\x43ONDITION_STATUS_UNKNOWN\x10\x03*J\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x11\n\rPROTOCOL_HTTP\x10\x01\x12\x11\n\rPROTOCOL_GRPC\x10\x02*[\n\x0b\x46\x61ilureKind\x12\x1c\n\x18\x46\x41ILURE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46\x41ILURE_KIND_USER\x10\x01\x12\x17\n\x13\x46\x41ILURE_KIND_SYSTEM\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_IMAGE_ENVVARSENTRY']._loaded_options = None
   _globals['_IMAGE_ENVVARSENTRY']._serialized_options = b'8\001'
-  _globals['_CONDITIONSTATUS']._serialized_start=1040
-  _globals['_CONDITIONSTATUS']._serialized_end=1176
-  _globals['_PROTOCOL']._serialized_start=1178
-  _globals['_PROTOCOL']._serialized_end=1252
-  _globals['_FAILUREKIND']._serialized_start=1254
-  _globals['_FAILUREKIND']._serialized_end=1345
+  _globals['_CONDITIONSTATUS']._serialized_start=1098
+  _globals['_CONDITIONSTATUS']._serialized_end=1234
+  _globals['_PROTOCOL']._serialized_start=1236
+  _globals['_PROTOCOL']._serialized_end=1310
+  _globals['_FAILUREKIND']._serialized_start=1312
+  _globals['_FAILUREKIND']._serialized_end=1403
   _globals['_CONDITION']._serialized_start=79
   _globals['_CONDITION']._serialized_end=260
   _globals['_VALUE']._serialized_start=262
@@ -51,15 +51,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOURCES']._serialized_start=563
   _globals['_RESOURCES']._serialized_end=630
   _globals['_IMAGE']._serialized_start=633
-  _globals['_IMAGE']._serialized_end=804
-  _globals['_IMAGE_ENVVARSENTRY']._serialized_start=758
-  _globals['_IMAGE_ENVVARSENTRY']._serialized_end=804
-  _globals['_CODE']._serialized_start=806
-  _globals['_CODE']._serialized_end=881
-  _globals['_SECRETREF']._serialized_start=883
-  _globals['_SECRETREF']._serialized_end=954
-  _globals['_SCOPE']._serialized_start=956
-  _globals['_SCOPE']._serialized_end=996
-  _globals['_FENCE']._serialized_start=998
-  _globals['_FENCE']._serialized_end=1037
+  _globals['_IMAGE']._serialized_end=862
+  _globals['_IMAGE_ENVVARSENTRY']._serialized_start=816
+  _globals['_IMAGE_ENVVARSENTRY']._serialized_end=862
+  _globals['_CODE']._serialized_start=864
+  _globals['_CODE']._serialized_end=939
+  _globals['_SECRETREF']._serialized_start=941
+  _globals['_SECRETREF']._serialized_end=1012
+  _globals['_SCOPE']._serialized_start=1014
+  _globals['_SCOPE']._serialized_end=1054
+  _globals['_FENCE']._serialized_start=1056
+  _globals['_FENCE']._serialized_end=1095
 # @@protoc_insertion_point(module_scope)

@@ -102,7 +102,7 @@ class Resources(_message.Message):
     def __init__(self, cpu: _Optional[float] = ..., memory: _Optional[int] = ..., disk: _Optional[int] = ..., gpu: _Optional[str] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("python_version", "requirements", "env_vars", "workdir")
+    __slots__ = ("python_version", "requirements", "env_vars", "workdir", "lock", "lock_python", "index_options")
     class EnvVarsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -114,11 +114,17 @@ class Image(_message.Message):
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
     ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     WORKDIR_FIELD_NUMBER: _ClassVar[int]
+    LOCK_FIELD_NUMBER: _ClassVar[int]
+    LOCK_PYTHON_FIELD_NUMBER: _ClassVar[int]
+    INDEX_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     python_version: str
     requirements: _containers.RepeatedScalarFieldContainer[str]
     env_vars: _containers.ScalarMap[str, str]
     workdir: str
-    def __init__(self, python_version: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ...) -> None: ...
+    lock: _containers.RepeatedScalarFieldContainer[str]
+    lock_python: str
+    index_options: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, python_version: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., lock: _Optional[_Iterable[str]] = ..., lock_python: _Optional[str] = ..., index_options: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Code(_message.Message):
     __slots__ = ("bundle", "module", "attribute", "sys_path")

@@ -299,7 +299,7 @@ class Instance(_message.Message):
     def __init__(self, id: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., app: _Optional[str] = ..., revision: _Optional[int] = ..., node: _Optional[str] = ..., intent: _Optional[_Union[InstanceIntent, str]] = ..., status: _Optional[_Union[InstanceStatus, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fence: _Optional[_Union[_common_pb2.Fence, _Mapping]] = ...) -> None: ...
 
 class InstanceStatus(_message.Message):
-    __slots__ = ("state", "address", "port", "pid", "restarts", "message", "last_exit", "log_tail", "changed_at", "consecutive_failures", "exposed")
+    __slots__ = ("state", "address", "port", "pid", "restarts", "message", "last_exit", "log_tail", "changed_at", "consecutive_failures", "exposed", "prepared_at")
     STATE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -311,6 +311,7 @@ class InstanceStatus(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
     CONSECUTIVE_FAILURES_FIELD_NUMBER: _ClassVar[int]
     EXPOSED_FIELD_NUMBER: _ClassVar[int]
+    PREPARED_AT_FIELD_NUMBER: _ClassVar[int]
     state: InstanceState
     address: str
     port: int
@@ -322,7 +323,8 @@ class InstanceStatus(_message.Message):
     changed_at: _timestamp_pb2.Timestamp
     consecutive_failures: int
     exposed: bool
-    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., last_exit: _Optional[str] = ..., log_tail: _Optional[_Iterable[str]] = ..., changed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., exposed: bool = ...) -> None: ...
+    prepared_at: _timestamp_pb2.Timestamp
+    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., last_exit: _Optional[str] = ..., log_tail: _Optional[_Iterable[str]] = ..., changed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., exposed: bool = ..., prepared_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class TaskEnvironmentSpec(_message.Message):
     __slots__ = ("project", "domain", "name", "version", "code", "image", "env_vars", "secrets", "resources", "depends_on", "tasks", "description")

@@ -25,12 +25,18 @@ MAX_REPLICAS = 1_000
 MAX_WORDS = 1_000
 MAX_TASKS = 2_000
 MAX_PARAMETERS = 1_000
+MAX_LOCK = 512 * 1024
 MAX_SCHEMA = 1024 * 1024
 MAX_RETRIES = 1_000
 MAX_SECONDS = 10 * 365 * 86_400.0
 
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\Z"
+)
+_PYTHON = re.compile(r"3\.\d{1,2}\Z")
+_INDEX_OPTION = re.compile(
+    r"--(?:no-build|no-index|(?:default-index|extra-index-url|find-links|index|index-strategy"
+    r"|index-url|no-binary|only-binary)=\S+)\Z"
 )
 # What `importlib` can import, which is more than an `import` statement can spell.
 _MODULE = re.compile(r"[\w-]+(?:\.[\w-]+)*\Z")
@@ -173,11 +179,27 @@ def _check_runtime(
     problems.count(spec.image.requirements, 1_000, f"{where}: image.requirements")
     problems.text("".join(spec.image.requirements), MAX_TEXT, f"{where}: image.requirements")
     problems.env_vars(spec.image.env_vars, f"{where}: image.env_vars")
+    _check_lock(spec.image, where, problems)
     problems.env_vars(spec.env_vars, f"{where}: env_vars")
     problems.text(spec.description, MAX_TEXT, f"{where}: description")
     problems.count(spec.depends_on, 100, f"{where}: depends_on")
     _check_secrets(spec.secrets, where, problems)
     _check_resources(spec.resources, where, problems)
+
+
+def _check_lock(image: common_pb2.Image, where: str, problems: Problems) -> None:
+    """What a node hands to `uv`."""
+    problems.count(image.lock, 10_000, f"{where}: image.lock")
+    problems.text("".join(image.lock), MAX_LOCK, f"{where}: image.lock")
+    problems.count(image.index_options, 100, f"{where}: image.index_options")
+    for each in image.index_options:
+        problems.text(each, 2_000, f"{where}: image.index_options")
+        if not _INDEX_OPTION.match(each):
+            problems.add(f"{where}: `image.index_options` has `{each[:70]}`: must be known to us")
+    if bool(image.lock) != bool(image.lock_python) or (
+        image.lock_python and not _PYTHON.match(image.lock_python)
+    ):
+        problems.add(f"{where}: `image.lock` and `image.lock_python` ('3.12') belong together")
 
 
 def _check_secrets(refs: Iterable[common_pb2.SecretRef], where: str, problems: Problems) -> None:

@@ -18,7 +18,7 @@ def demand_of(task: Task) -> Demand:
         memory=own.memory or shared.memory,
         cpu=own.cpu or shared.cpu,
         gpu=own.gpu or shared.gpu,
-        python_version=environment.image.python_version,
+        python_version=environment.image.lock_python or environment.image.python_version,
         depends_on=tuple(
             AppName(environment.project, environment.domain, each)
             for each in environment.depends_on

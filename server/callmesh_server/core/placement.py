@@ -97,7 +97,8 @@ def _unfit_for_instance(world: World, state: NodeState, spec: AppSpec) -> Reject
     if closed is not None:
         return closed
     asked = spec.resources
-    unfit = _unsuitable(world, state, asked.memory, asked.cpu, asked.gpu, spec.image.python_version)
+    python = spec.image.lock_python or spec.image.python_version
+    unfit = _unsuitable(world, state, asked.memory, asked.cpu, asked.gpu, python)
     if unfit is not None:
         return unfit
     port = hard_coded_port(spec)

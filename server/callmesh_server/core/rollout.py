@@ -17,7 +17,7 @@ from callmesh_server.core.gates import Gate
 from callmesh_server.core.instances import STARTED
 from callmesh_server.core.revisions import hard_coded_port, wanted_replicas
 from callmesh_server.core.times import seconds, span
-from callmeshpb.v1.scheduler_pb2 import App, Instance
+from callmeshpb.v1.scheduler_pb2 import INSTANCE_STATE_PREPARING, App, Instance
 
 FAILURES = 3
 STARTUP_LIMIT = 60.0
@@ -81,7 +81,13 @@ def _limit_at(app: App, crew: Crew) -> float:
     if found is None or not conditions.holds(app, conditions.PROGRESSING, conditions.STARTING):
         return 0.0
     limit = span(app.spec.timeouts.startup) or STARTUP_LIMIT
-    return max(seconds(found.changed_at), crew.heard_since) + limit + STARTUP_MARGIN
+    began = max(seconds(found.changed_at), crew.heard_since)
+    for each in crew.newest:
+        # An environment may take longer to build than an app may take to start.
+        if each.status.state == INSTANCE_STATE_PREPARING:
+            return 0.0
+        began = max(began, seconds(each.status.prepared_at))
+    return began + limit + STARTUP_MARGIN
 
 
 def _failure(app: App, newest: Instances, limit_at: float, now: float) -> str:

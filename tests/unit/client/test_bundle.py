@@ -15,6 +15,7 @@ import pytest
 
 from callmesh import _modules, bundle
 from callmesh.errors import CodeBundleError
+from callmesh.layers import Source
 
 Loader = Callable[..., ModuleType]
 
@@ -151,3 +152,32 @@ def test_a_script_is_named_as_an_importer_would(tmp_path: Path) -> None:
             [sys.executable, *command], cwd=where, capture_output=True, text=True, check=True
         )
         assert done.stdout.strip() == "script ('beside.py', 'script.py') apps ()"
+
+
+def test_an_images_sources_are_placed_as_a_dockerfile_would(load: Loader, tmp_path: Path) -> None:
+    module = load("placed.py")
+    data = tmp_path / "elsewhere" / "data"
+    data.mkdir(parents=True)
+    (data / "a.csv").write_text("1")
+    (tmp_path / "elsewhere" / "one.txt").write_text("1")
+    one = tmp_path / "elsewhere" / "one.txt"
+
+    def placed(*sources: Source) -> list[str]:
+        made = bundle.make([module.env], root_dir=tmp_path, sources=sources)
+        return [name for name in names(made) if name != "placed.py"]
+
+    assert placed(Source(one, "."), Source(one, "sub/"), Source(one, "two.txt")) == [
+        "one.txt",
+        "sub/one.txt",
+        "two.txt",
+    ]
+    assert placed(Source(data, "."), Source(data, "in"), Source(data, "flat", contents=True)) == [
+        "data/a.csv",
+        "flat/a.csv",
+        "in/data/a.csv",
+    ]
+    for source in (Source(one, "/srv/one.txt"), Source(one, "../one.txt")):
+        with pytest.raises(CodeBundleError, match="outside the code's folder"):
+            placed(source)
+    with pytest.raises(CodeBundleError, match="does not exist"):
+        placed(Source(tmp_path / "nothing", "."))

@@ -1,0 +1,187 @@
+"""Python environments of a real mesh: packages from PyPI, built by `uv`, shared."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+from mesh import Mesh, eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+TWO_VERSIONS = """
+import callmesh as flyte
+
+BASE = flyte.Image.from_debian_base()
+app_env = flyte.app.AppEnvironment(
+    "old-words", requires_auth=False, image=BASE.with_pip_packages("humanize==4.9.0"),
+)
+web_env = flyte.app.AppEnvironment(
+    "words-command", requires_auth=False, image=BASE.with_pip_packages("humanize==4.12.0"),
+    args=["python", "-m", "http.server", "$PORT"],
+)
+
+
+@app_env.server
+def serve():
+    import http.server
+    import os
+    import humanize
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"{humanize.__version__} {os.getpid()}".encode())
+
+        def log_message(self, *_):
+            pass
+
+    port = app_env.get_port()
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+
+
+env = flyte.TaskEnvironment(
+    "new-words", depends_on=[app_env], image=BASE.with_pip_packages("humanize==4.12.0"),
+)
+
+
+@env.task
+def versions() -> tuple[str, str, str]:
+    import shutil
+    import urllib.request
+    import humanize
+
+    with urllib.request.urlopen(app_env.endpoint) as answer:
+        return humanize.__version__, answer.read().decode().split()[0], shutil.which("python")
+
+
+@env.task
+def sum_of(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@env.task
+async def parent() -> int:
+    return await sum_of.aio([1, 2, 3])
+"""
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def wheel(folder: Path, version: str, body: str) -> None:
+    """A package that only this folder has."""
+    folder.mkdir(exist_ok=True)
+    about = f"tinywords-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"tinywords-{version}-py3-none-any.whl", "w") as made:
+        made.writestr("tinywords.py", body)
+        made.writestr(
+            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tinywords\nVersion: {version}\n"
+        )
+        made.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        made.writestr(f"{about}/RECORD", "")
+
+
+def built(mesh: Mesh) -> dict[str, int]:
+    """The environments that this mesh has, each with what tells one build from another."""
+    folder = mesh.state / "agent" / "environments"
+    return {
+        each.parent.name: (each.parent / "pyvenv.cfg").stat().st_ino
+        for each in folder.glob("*/meta.json")
+    }
+
+
+def test_two_versions_of_a_package_work_side_by_side(mesh: Mesh, tmp_path: Path) -> None:
+    file = write(tmp_path, "side_by_side.py", TWO_VERSIONS)
+    deployed = mesh.cli("deploy", str(file), timeout=200)
+    assert "app old-words: deploying" in deployed.stderr
+    versions = mesh.json("run", str(file), "versions", "--no-deps")
+    new, old, python = versions["outputs"]
+    assert (new, old) == ("4.12.0", "4.9.0")
+    # The command app and the tasks share an environment.
+    environments = built(mesh)
+    assert len(environments) == 2
+    assert Path(python).parts[-3] in environments
+    assert mesh.json("run", str(file), "parent", "--no-deps")["outputs"] == 6
+
+    pid = mesh.get("old-words")[1].split()[1]
+    again = mesh.cli("deploy", str(file))
+    assert "resolving" not in again.stderr
+    assert built(mesh) == environments
+    assert mesh.get("old-words")[1].split()[1] == pid
+
+    shutil.rmtree(mesh.state / "agent" / "environments" / Path(python).parts[-3])
+    mesh.down()
+    mesh.up()
+    eventually(60, "the app is back", lambda: mesh.get("old-words")[0] == 200)
+    versions = mesh.json("run", str(file), "versions", "--no-deps")
+    assert versions["outputs"][:2] == ["4.12.0", "4.9.0"]
+
+
+def test_what_cannot_be_resolved_is_said_at_deploy(shared_mesh: Mesh, tmp_path: Path) -> None:
+    source = """
+        import callmesh as flyte
+
+        env = flyte.TaskEnvironment(
+            "unsolved", image=flyte.Image.from_debian_base().with_pip_packages({!r}),
+        )
+
+        @env.task
+        def nothing() -> int:
+            return 0
+    """
+    for package, said in (
+        ("protobuf<5", "callmesh==0.1.0 depends on protobuf>=6.30,<8"),
+        ("callmesh-no-such-package-0", "package `callmesh-no-such-package-0` does not exist"),
+        ("humanize==99", "there is no version of humanize==99"),
+        ("this is nothing", "`this is nothing` is not a requirement"),
+    ):
+        file = write(tmp_path, "unsolved.py", source.format(package))
+        done = shared_mesh.cli("deploy", str(file), check=False)
+        assert done.returncode == 2
+        assert said in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
+
+
+def test_a_build_that_fails_ends_the_run_and_a_later_one_succeeds(
+    shared_mesh: Mesh, tmp_path: Path
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheel(wheels, "1.0", "VALUE = 7\n")
+    file = write(
+        tmp_path,
+        "local_wheel.py",
+        f"""
+        import callmesh as flyte
+
+        env = flyte.TaskEnvironment(
+            "local-wheel",
+            image=flyte.Image.from_debian_base().with_pip_packages(
+                "tinywords", extra_args="--find-links {wheels}"
+            ),
+        )
+
+        @env.task
+        def value() -> int:
+            import tinywords
+
+            return tinywords.VALUE
+        """,
+    )
+    shared_mesh.cli("deploy", str(file))
+    hidden = wheels.rename(tmp_path / "hidden")
+    wheels.mkdir()
+    done = shared_mesh.cli("run", str(file), "value", check=False)
+    assert done.returncode == 1
+    assert "the environment cannot be built: " in " ".join(done.stderr.split())
+    assert "tinywords" in done.stderr
+    wheels.rmdir()
+    hidden.rename(wheels)
+    assert shared_mesh.json("run", str(file), "value")["outputs"] == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from dataclasses import dataclass, field
@@ -68,7 +69,12 @@ class AgentSettings:
     @property
     def secrets_dir(self) -> Path:
         """Secret files of running workloads."""
-        return self.runtime_dir / "secrets"
+        return secrets_dir(self.runtime_dir)
+
+    @property
+    def parameters_dir(self) -> Path:
+        """Files that are parameters of running apps."""
+        return self.runtime_dir / "parameters"
 
     @property
     def workload_socket(self) -> Path:
@@ -106,3 +112,12 @@ class AgentSettings:
             python_versions=list(pythons.installed(os.environ)),
             shared_cpu=True,
         )
+
+
+def secrets_dir(runtime_dir: Path) -> Path:
+    """Where secret files are: in memory, where this machine has such a place."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        return runtime_dir / "secrets"
+    mark = hashlib.sha256(str(runtime_dir).encode()).hexdigest()[:12]
+    return memory / f"callmesh-{os.getuid()}-{mark}"

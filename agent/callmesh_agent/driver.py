@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
@@ -184,6 +185,7 @@ class Driver:
                 self._spawn(self._await_drained, instance_id, generation, port)
             case do.RemoveInstanceFiles(instance_id):
                 environment.remove_secrets(parts.starts.secrets_of_instance(instance_id))
+                shutil.rmtree(parts.starts.parameters_of_instance(instance_id), ignore_errors=True)
             case do.RemovePoolFiles(pool):
                 environment.remove_secrets(parts.starts.secrets_of_pool(pool))
             case do.ForgetSpooled(run, epoch, counter):

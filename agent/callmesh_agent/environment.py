@@ -6,11 +6,13 @@ not handed down; what they set for their programs is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import sys
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +20,13 @@ from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.state import Recipe
 from callmesh_agent.xds.ads import client_bootstrap
 from callmesh_wire import command
+from callmesh_wire.errors import FailedPreconditionError
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2, scheduler_pb2
 
 _NOT_INHERITED = re.compile(r"CALLMESH_|GRPC_XDS_|PORT\Z|PYTHONDONTWRITEBYTECODE\Z")
+# Where Flyte mounts secrets. Without root it is a folder of each workload's own.
+MOUNT = "/etc/flyte/secrets"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 
 
@@ -135,13 +140,24 @@ def hard_coded_port(spec: scheduler_pb2.AppSpec) -> int:
 
 
 def place_secrets(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write secret files, each readable by this user alone, under their last name."""
+    """Write secret files, each readable by this user alone, by their paths below `MOUNT`.
+
+    Raises `FailedPreconditionError` where the folder that they are put into
+    belongs to somebody else.
+    """
     remove_secrets(folder)
     if not files:
         return
-    folder.mkdir(mode=0o700, parents=True)
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = each.lstat()
+        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise FailedPreconditionError(
+                f"secret files are kept in `{each}`, which others may read: remove it"
+            )
     for path, content in files.items():
-        target = folder / Path(path).name
+        target = folder / _place_of(path)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
             file.write(content)
@@ -150,3 +166,10 @@ def place_secrets(folder: Path, files: Mapping[str, bytes]) -> None:
 def remove_secrets(folder: Path) -> None:
     """Remove what `place_secrets` wrote, if anything."""
     shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
+def _place_of(path: str) -> Path:
+    found = Path(path)
+    return found.relative_to(MOUNT) if found.is_relative_to(MOUNT) else Path(found.name)

@@ -54,7 +54,7 @@ class Starts:
         parameters = environment.endpoint_parameters(spec, endpoints, self._settings.ingress_port)
         for each in spec.parameters:
             if each.WhichOneof("value") == "blob":
-                folder = secrets_dir / "parameters"
+                folder = self.parameters_of_instance(instance.id)
                 parameters[each.name] = await self._workspace.place(
                     each.blob, each.name, each.mount, folder, Path(each.file_name).name
                 )
@@ -129,8 +129,12 @@ class Starts:
         return request
 
     def secrets_of_instance(self, instance_id: str) -> Path:
-        """Its secret files and parameters; removed when it ends."""
+        """Its secret files; removed when it ends."""
         return self._settings.secrets_dir / f"app-{instance_id}"
+
+    def parameters_of_instance(self, instance_id: str) -> Path:
+        """Files that are its parameters; removed when it ends."""
+        return self._settings.parameters_dir / instance_id
 
     def secrets_of_pool(self, pool: str) -> Path:
         """The secret files of a pool's workers."""

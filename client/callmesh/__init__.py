@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from callmesh.remote.run import Run
     from callmesh.resources import GPU, TPU, Device, Resources
     from callmesh.run import run, with_runcontext
-    from callmesh.secret import Secret, SecretRequest
+    from callmesh.secret import Secret, SecretRequest, secret_file
     from callmesh.serving import AppHandle, serve, with_servecontext
     from callmesh.settings import (
         init,
@@ -94,6 +94,7 @@ _PLACES: dict[str, str] = {
     "is_control_plane_available": "settings",
     "map": "map:map_",
     "run": "run",
+    "secret_file": "secret",
     "serve": "serving",
     "trace": "context",
     "with_runcontext": "run",
@@ -175,6 +176,7 @@ __all__ = [
     "map",
     "remote",
     "run",
+    "secret_file",
     "serve",
     "trace",
     "with_runcontext",

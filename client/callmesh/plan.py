@@ -29,6 +29,7 @@ from callmesh.interface import interface_of
 from callmesh.policy import DEFAULT_BACKOFF, RetryStrategy, Span, Timeout, seconds
 from callmesh.requirements import Resolved
 from callmesh.resources import Resources
+from callmesh.secret import FOLDER_VARIABLE, MOUNT
 from callmesh.task import Task
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
@@ -92,6 +93,13 @@ def notices(environments: Sequence[Environment]) -> list[str]:
         if unused:
             listed = ", ".join(f"`{name}`" for name in dict.fromkeys(unused))
             lines.append(f"`{each.name}` asks for {listed}: kept, and not acted on yet")
+        lines += [
+            f"`{each.name}`: the file of secret `{secret.key}` is not `{secret.file}`, which takes "
+            f"root, but what `callmesh.secret_file` says: `${FOLDER_VARIABLE}/"
+            f"{secret.file.removeprefix(MOUNT).lstrip('/')}`"
+            for secret in each.secret_requests
+            if secret.file
+        ]
     return lines
 
 
@@ -263,7 +271,7 @@ def _app_dependencies(env: Environment) -> list[str]:
 def _secrets(env: Environment) -> list[common_pb2.SecretRef]:
     return [
         common_pb2.SecretRef(
-            key=each.key, group=each.group or "", env_var=each.variable, mount=each.mount or ""
+            key=each.key, group=each.group or "", env_var=each.variable, mount=each.file
         )
         for each in env.secret_requests
     ]

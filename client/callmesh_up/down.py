@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 
+from callmesh_agent.config import secrets_dir
 from callmesh_up import record
 from callmesh_up.layout import Layout
 
@@ -71,6 +72,7 @@ async def end_supervisor(layout: Layout) -> bool:
 
 def clean(layout: Layout) -> None:
     """Remove what only a running mesh needs."""
+    shutil.rmtree(secrets_dir(layout.runtime), ignore_errors=True)
     shutil.rmtree(layout.runtime, ignore_errors=True)
     layout.record.unlink(missing_ok=True)
     layout.lock.unlink(missing_ok=True)

@@ -203,12 +203,15 @@ def _check_lock(image: common_pb2.Image, where: str, problems: Problems) -> None
 
 
 def _check_secrets(refs: Iterable[common_pb2.SecretRef], where: str, problems: Problems) -> None:
+    files = set()
     for ref in refs:
         problems.name(check_secret, secret_name(ref), where)
-        if ref.mount:
-            if not ref.mount.startswith("/") or ".." in ref.mount.split("/"):
-                problems.add(f"{where}: secret `{ref.key[:70]}`: `mount` must be an absolute path")
-        else:
+        if ref.mount and ref.mount in files:
+            problems.add(f"{where}: two secrets are mounted at `{ref.mount[:70]}`")
+        files.add(ref.mount)
+        if ref.mount and (not ref.mount.startswith("/") or ".." in ref.mount.split("/")):
+            problems.add(f"{where}: secret `{ref.key[:70]}`: `mount` must be an absolute path")
+        if ref.env_var or not ref.mount:
             problems.env_name(ref.env_var, f"{where}: secret `{ref.key[:70]}`")
 
 

@@ -76,9 +76,12 @@ class Secrets:
             value = self._values.get((project, domain, secret_name(ref)))
             if value is None:
                 missing.append(secret_name(ref))
-            elif ref.mount:
+                continue
+            if ref.mount:
                 files[ref.mount] = value
-            elif (text := _as_text(value)) is None:
+            if not ref.env_var:
+                continue
+            if (text := _as_text(value)) is None:
                 missing.append(f"{secret_name(ref)} (not text: mount it as a file)")
             else:
                 env[ref.env_var] = text

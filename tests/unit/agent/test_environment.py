@@ -12,6 +12,7 @@ import pytest
 from callmesh_agent import environment
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.state import Recipe
+from callmesh_wire.errors import FailedPreconditionError
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 
 
@@ -155,9 +156,20 @@ def test_a_port_that_the_command_names(fields, port):
 
 def test_secret_files_are_for_this_user_alone_and_go(tmp_path):
     folder = tmp_path / "secrets" / "web"
-    environment.place_secrets(folder, {"/etc/secrets/key": b"v"})
+    files = {"/etc/secrets/key": b"v", "/etc/flyte/secrets/tls/key": b"w"}
+    environment.place_secrets(folder, files)
     assert (folder / "key").read_bytes() == b"v"
+    assert (folder / "tls" / "key").read_bytes() == b"w"
     assert (folder / "key").stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
     environment.remove_secrets(folder)
     assert not folder.exists()
+    assert not folder.parent.exists()
+
+
+def test_secret_files_are_not_put_where_others_can_read(tmp_path):
+    folder = tmp_path / "secrets" / "web"
+    (folder.parent / "others").mkdir(parents=True)
+    folder.parent.chmod(0o755)
+    with pytest.raises(FailedPreconditionError, match="others may read"):
+        environment.place_secrets(folder, {"/etc/flyte/secrets/key": b"v"})

@@ -134,7 +134,11 @@ def test_devices_are_requests() -> None:
 def test_a_secret_is_a_variable_or_a_file() -> None:
     assert flyte.Secret("api-key", group="team").variable == "TEAM_API_KEY"
     assert flyte.Secret("key", as_env_var="TOKEN").variable == "TOKEN"
-    assert flyte.Secret("key", mount="/etc/flyte/secrets").variable == ""
+    mounted = flyte.Secret("key", group="g", mount="/etc/flyte/secrets")
+    assert (mounted.variable, mounted.file) == ("", "/etc/flyte/secrets/g/key")
+    assert flyte.Secret("key", mount="/etc/flyte/secrets/a/b").file == "/etc/flyte/secrets/a/b"
+    with pytest.raises(ValueError, match="or a file below it"):
+        flyte.Secret("key", mount="/run/key")
     with pytest.raises(ValueError, match="`as_env_var`"):
         flyte.Secret("key", as_env_var="lower")
     env = flyte.TaskEnvironment(name="s", secrets=["a", flyte.Secret("b")])

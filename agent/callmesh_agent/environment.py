@@ -11,8 +11,8 @@ import json
 import os
 import re
 import shutil
-import sys
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 

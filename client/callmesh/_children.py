@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from callmesh import _blobs, _runtime, _submit, values
+from callmesh._caching import policy_of
 from callmesh._runtime import AttemptContext
 from callmesh._sync import bridge
 from callmesh.errors import RemoteTaskNotFoundError, SyncTaskCallInAsyncContextError
@@ -65,6 +66,8 @@ def submission_of(
         made.retries.CopyFrom(retry_policy(options.retries) or scheduler_pb2.RetryPolicy())
     if "timeout" in options.overrides:
         made.timeouts.CopyFrom(task_timeouts(options.timeout) or scheduler_pb2.TaskTimeouts())
+    if "cache" in options.overrides:
+        made.cache.CopyFrom(policy_of(task))
     return made
 
 

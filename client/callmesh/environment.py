@@ -145,7 +145,7 @@ class TaskEnvironment(Environment):
     @property
     def unused(self) -> Unused:
         """Options that the mesh does not act on yet."""
-        own = {"cache": self.cache != "disable", "plugin_config": self.plugin_config}
+        own = {"plugin_config": self.plugin_config}
         return Unused({**super().unused.options, **own, "queue": self.queue})
 
     @overload

@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapp
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from callmesh import _runtime, values
+from callmesh import _local_cache, _runtime, values
 from callmesh._failure import failure_of, message_of
 from callmesh._runtime import AttemptContext
 from callmesh._signature import signature_of
@@ -77,6 +77,8 @@ class LocalRun:
         self.url = f"local:{self.name}"
         self.phase = ActionPhase.QUEUED
         self.message = ""
+        # The run whose result this is, where it did not execute itself.
+        self.cached_from = ""
         self.attempts = 0
         self._function = task.func
         self._times = {"created_at": time.time()}
@@ -164,11 +166,12 @@ class LocalRun:
         self.phase, self.attempts = ActionPhase.RUNNING, number
         self._times.setdefault("started_at", time.time())
 
-    def end(self, result: Any, outputs: Sequence[common_pb2.Value], *, is_tuple: bool) -> None:
+    def end(self, result: Any, record: scheduler_pb2.Run) -> None:
         """Take in what the function returned."""
         self.phase = ActionPhase.SUCCEEDED
         self._times["ended_at"] = time.time()
-        self._result, self._values, self._is_tuple = result, outputs, is_tuple
+        is_tuple = record.outputs_is_tuple
+        self._result, self._values, self._is_tuple = result, record.outputs, is_tuple
         fields = getattr(result, "_fields", ())
         self._outputs = ActionOutputs(result, fields) if is_tuple else ActionOutputs((result,))
 
@@ -254,6 +257,12 @@ def _life(
     """A run from its arguments to its result."""
     encoded = values.encode_inputs(task.func, args, kwargs)
     made.begin(encoded)
+    slot = _local_cache.slot_of(task, encoded)
+    kept = slot.load()
+    if kept is not None:
+        made.cached_from = kept.name
+        made.end(_decoded(task, list(kept.outputs), is_tuple=kept.outputs_is_tuple), kept)
+        return
     inputs = values.decode_inputs(task.func, encoded)
     parent = _runtime.current()
     backoff = task.retries.backoff or DEFAULT_BACKOFF
@@ -279,20 +288,21 @@ def _life(
                 raise failed from problem
         else:
             outputs, is_tuple = values.encode_outputs(task.func, result)
-            decoded = values.decode_outputs(
-                outputs,
-                is_tuple=is_tuple,
-                declared=signature_of(task.func).result,
-                trusted=True,
-            )
-            made.end(decoded, outputs, is_tuple=is_tuple)
+            ended = scheduler_pb2.Run(name=made.name, outputs=outputs, outputs_is_tuple=is_tuple)
+            made.end(_decoded(task, outputs, is_tuple=is_tuple), ended)
+            slot.keep(ended)
             return
         yield backoff.delay(number - 1)
 
 
+def _decoded(task: Task[..., Any], outputs: list[common_pb2.Value], *, is_tuple: bool) -> Any:
+    declared = signature_of(task.func).result
+    return values.decode_outputs(outputs, is_tuple=is_tuple, declared=declared, trusted=True)
+
+
 def _call_life(task: Task[..., Any], life: Life) -> None:
-    step = next(life)
     try:
+        step = next(life)
         while True:
             if isinstance(step, float):
                 time.sleep(step)
@@ -310,8 +320,8 @@ def _call_life(task: Task[..., Any], life: Life) -> None:
 
 
 async def _await_life(task: Task[..., Any], life: Life) -> None:
-    step = next(life)
     try:
+        step = next(life)
         while True:
             if isinstance(step, float):
                 await asyncio.sleep(step)

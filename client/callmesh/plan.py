@@ -9,6 +9,7 @@ from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
 
+from callmesh._caching import policy_of
 from callmesh._modules import locate
 from callmesh.app.environment import AppEnvironment
 from callmesh.app.extras import FastAPIAppEnvironment
@@ -88,8 +89,6 @@ def notices(environments: Sequence[Environment]) -> list[str]:
         tasks = each.tasks.values() if isinstance(each, TaskEnvironment) else ()
         for task in tasks:
             unused += task.options.unused.names()
-            if task.options.cache not in (None, "disable"):
-                unused.append("cache")
         if unused:
             listed = ", ".join(f"`{name}`" for name in dict.fromkeys(unused))
             lines.append(f"`{each.name}` asks for {listed}: kept, and not acted on yet")
@@ -165,6 +164,7 @@ def task_environment_spec(
 def task_spec(task: Task[..., object]) -> scheduler_pb2.TaskSpec:
     """One task."""
     options = task.options
+    cache = policy_of(task)
     return scheduler_pb2.TaskSpec(
         name=task.name,
         short_name=options.short_name,
@@ -175,6 +175,7 @@ def task_spec(task: Task[..., object]) -> scheduler_pb2.TaskSpec:
         resources=_resources(options.resources),
         fresh=options.fresh,
         docs=task.docs,
+        cache=cache if cache.version else None,
     )
 
 

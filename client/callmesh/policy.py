@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 Span = int | float | timedelta
 
@@ -60,15 +60,37 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Whether a result may be used again."""
+    """Whether a result may be used again for equal inputs.
+
+    "auto": for as long as the function's body, or what ``policies`` say, is the
+    same. "override": for as long as ``version_override`` is. ``max_age`` is in
+    seconds. Runs at the same time execute each, also with ``serialize``.
+    """
 
     behavior: Literal["auto", "override", "disable"]
     version_override: str | None = None
     serialize: bool = False
     ignored_inputs: str | Sequence[str] = ()
     salt: str = ""
-    policies: Sequence[object] | object | None = None
+    policies: Sequence[Any] | Any | None = None
     max_age: Span | None = None
+
+    def __post_init__(self) -> None:
+        if self.behavior not in ("auto", "override", "disable"):
+            raise ValueError(
+                f'`behavior` must be "auto", "override" or "disable", not {self.behavior!r}'
+            )
+        if (self.behavior == "override") != bool(self.version_override):
+            raise ValueError('`version_override` must be given with "override", and only there')
+        seconds(self.max_age)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionParameters:
+    """What a cache policy's ``get_version(salt, parameters)`` is told."""
+
+    func: Callable[..., Any]
+    image: object = None
 
 
 CacheRequest = Literal["auto", "override", "disable"] | Cache

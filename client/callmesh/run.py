@@ -13,6 +13,7 @@ from callmesh import (
     _blobs,
     _children,
     _deploying,
+    _local_cache,
     _notices,
     _runtime,
     _submit,
@@ -56,6 +57,17 @@ class RunContext:
     env_vars: Mapping[str, str] = field(default_factory=dict)
     custom_context: Mapping[str, str] = field(default_factory=dict)
     no_deps: bool = False
+    overwrite_cache: bool = False
+    disable_run_cache: bool = False
+
+    @property
+    def cache_use(self) -> scheduler_pb2.CacheUse:
+        """What this run, and those that it makes, do with kept results."""
+        if self.disable_run_cache:
+            return scheduler_pb2.CACHE_USE_DISABLE
+        if self.overwrite_cache:
+            return scheduler_pb2.CACHE_USE_OVERWRITE
+        return scheduler_pb2.CACHE_USE_UNSPECIFIED
 
     @property
     def is_local(self) -> bool:
@@ -110,6 +122,7 @@ class Runner:
         with (
             _runtime.added_context(self.context.custom_context),
             _runtime.added_variables(self.context.env_vars),
+            _local_cache.used(self.context.cache_use),
         ):
             yield
 
@@ -151,6 +164,8 @@ def with_runcontext(
     env_vars: Mapping[str, str] | None = None,
     custom_context: Mapping[str, str] | None = None,
     no_deps: bool = False,
+    overwrite_cache: bool = False,
+    disable_run_cache: bool = False,
     **options: Any,
 ) -> Runner:
     """Choose how to run: ``with_runcontext(name="x").run(task)``.
@@ -171,6 +186,8 @@ def with_runcontext(
             env_vars=dict(env_vars or {}),
             custom_context=dict(custom_context or {}),
             no_deps=no_deps,
+            overwrite_cache=overwrite_cache,
+            disable_run_cache=disable_run_cache,
         )
     )
 
@@ -209,6 +226,7 @@ async def _submitted(
 ) -> Run:
     submission.run_name = context.name
     submission.env_vars.update(context.env_vars)
+    submission.cache_use = context.cache_use
     _children.stamp(submission, _runtime.current())
     submission.custom_context.update(context.custom_context)
     await _blobs.offload_in(submission)

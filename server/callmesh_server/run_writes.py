@@ -117,6 +117,8 @@ class RunWrites:
             if new is None:
                 changes.append(self._records.update_run(run))
                 names.append(name)
+                if run.cache_key and run.phase == scheduler_pb2.RUN_PHASE_SUCCEEDED:
+                    changes.append(self._records.put_cached(run))
             else:
                 self._insert(run, new)
         return changes, names
@@ -156,10 +158,10 @@ class RunWrites:
 
     def _refuse(self, name: str) -> None:
         """The disk does not take the run. No user code of it has run."""
-        self._pending.pop(name, None)
+        pending = self._pending.pop(name, None)
         self._lazy.pop(name, None)
         self._staged.pop(name, None)
-        run = self._live.shown(name)
+        run = self._live.shown(name) or (pending.end if pending is not None else None)
         if run is None:
             return
         for attempt in run.attempts:

@@ -24,6 +24,8 @@ def show_end(run: scheduler_pb2.Run) -> int:
     """Print what a run returned; an error where it returned nothing. The exit code."""
     phase = shapes.run_phase(run)
     if run.phase == scheduler_pb2.RUN_PHASE_SUCCEEDED:
+        if run.cached_from:
+            output.say(run.message)
         output.data(json.dumps(shapes.outputs(run), ensure_ascii=False))
         return output.DONE
     lines = [f"run `{run.name}` {phase.replace('_', ' ')}: {_why(run)}"]

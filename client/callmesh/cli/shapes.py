@@ -66,6 +66,7 @@ def run(found: scheduler_pb2.Run) -> Shape:
         "error": failure(found.error) if found.HasField("error") else None,
         "attempts": [attempt(each) for each in found.attempts],
         "parent": found.parent or None,
+        "cached_from": found.cached_from or None,
         "trace_id": found.trace_id,
         "created_at": moment(found, "created_at"),
         "started_at": moment(found, "started_at"),

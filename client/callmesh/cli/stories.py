@@ -61,6 +61,7 @@ def run(found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: fl
             ("task", f"{found.task}  version {found.task_version}".rstrip()),
             ("phase", output.state(shapes.run_phase(found))),
             ("why", _why(found)),
+            ("cached from", found.cached_from),
             ("parent", found.parent),
             ("group", found.group),
             ("trace", found.trace_id),
@@ -99,6 +100,7 @@ def task(found: scheduler_pb2.Task, now: float) -> list[str]:
             ("returns", spec.interface.result_type),
             ("retries", _retries(spec.retries)),
             ("timeouts", _timeouts(spec.timeouts)),
+            ("cache", _cache(spec.cache)),
             ("depends on", ", ".join(environment.depends_on)),
             ("code", f"{environment.code.module}:{spec.function}"),
             ("deployed", f"{spans.since(found, 'created_at', now)} ago"),
@@ -263,6 +265,18 @@ def _retries(policy: scheduler_pb2.RetryPolicy) -> str:
     text = f"{policy.count} after the first attempt"
     base = policy.base.ToTimedelta().total_seconds()
     return f"{text}, {base:g} s apart, each {policy.factor or 1:g} times longer" if base else text
+
+
+def _cache(policy: scheduler_pb2.CachePolicy) -> str:
+    """What makes a result usable again; "" where none is."""
+    if not policy.version:
+        return ""
+    parts = [f"version {policy.version[:12]}"]
+    if policy.ignored_inputs:
+        parts.append(f"whatever {', '.join(policy.ignored_inputs)} are")
+    if policy.HasField("max_age"):
+        parts.append(f"for {policy.max_age.ToTimedelta().total_seconds():g} s")
+    return ", ".join(parts)
 
 
 def _timeouts(found: scheduler_pb2.TaskTimeouts) -> str:

@@ -57,6 +57,11 @@ class ActionDetails:
         return self.pb2.message or self.pb2.error.message
 
     @property
+    def cached_from(self) -> str:
+        """The run whose result this is, where it did not execute itself; else ""."""
+        return self.pb2.cached_from
+
+    @property
     def attempts(self) -> int:
         """How often it was started."""
         return len(self.pb2.attempts)

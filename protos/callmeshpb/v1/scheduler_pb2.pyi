@@ -52,6 +52,12 @@ class InstanceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INSTANCE_STATE_DRAINING: _ClassVar[InstanceState]
     INSTANCE_STATE_STOPPED: _ClassVar[InstanceState]
 
+class CacheUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CACHE_USE_UNSPECIFIED: _ClassVar[CacheUse]
+    CACHE_USE_OVERWRITE: _ClassVar[CacheUse]
+    CACHE_USE_DISABLE: _ClassVar[CacheUse]
+
 class RunPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     RUN_PHASE_UNSPECIFIED: _ClassVar[RunPhase]
@@ -103,6 +109,9 @@ INSTANCE_STATE_UNHEALTHY: InstanceState
 INSTANCE_STATE_BACKOFF: InstanceState
 INSTANCE_STATE_DRAINING: InstanceState
 INSTANCE_STATE_STOPPED: InstanceState
+CACHE_USE_UNSPECIFIED: CacheUse
+CACHE_USE_OVERWRITE: CacheUse
+CACHE_USE_DISABLE: CacheUse
 RUN_PHASE_UNSPECIFIED: RunPhase
 RUN_PHASE_QUEUED: RunPhase
 RUN_PHASE_WAITING_FOR_RESOURCES: RunPhase
@@ -362,7 +371,7 @@ class TaskEnvironmentSpec(_message.Message):
     def __init__(self, project: _Optional[str] = ..., domain: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., code: _Optional[_Union[_common_pb2.Code, _Mapping]] = ..., image: _Optional[_Union[_common_pb2.Image, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Iterable[_Union[_common_pb2.SecretRef, _Mapping]]] = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., depends_on: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[_Union[TaskSpec, _Mapping]]] = ..., description: _Optional[str] = ...) -> None: ...
 
 class TaskSpec(_message.Message):
-    __slots__ = ("name", "short_name", "function", "interface", "retries", "timeouts", "resources", "fresh", "docs")
+    __slots__ = ("name", "short_name", "function", "interface", "retries", "timeouts", "resources", "fresh", "docs", "cache")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHORT_NAME_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -372,6 +381,7 @@ class TaskSpec(_message.Message):
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     FRESH_FIELD_NUMBER: _ClassVar[int]
     DOCS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     name: str
     short_name: str
     function: str
@@ -381,7 +391,18 @@ class TaskSpec(_message.Message):
     resources: _common_pb2.Resources
     fresh: bool
     docs: str
-    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., function: _Optional[str] = ..., interface: _Optional[_Union[TaskInterface, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., fresh: bool = ..., docs: _Optional[str] = ...) -> None: ...
+    cache: CachePolicy
+    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., function: _Optional[str] = ..., interface: _Optional[_Union[TaskInterface, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., fresh: bool = ..., docs: _Optional[str] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ...) -> None: ...
+
+class CachePolicy(_message.Message):
+    __slots__ = ("version", "ignored_inputs", "max_age")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    ignored_inputs: _containers.RepeatedScalarFieldContainer[str]
+    max_age: _duration_pb2.Duration
+    def __init__(self, version: _Optional[str] = ..., ignored_inputs: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class TaskInterface(_message.Message):
     __slots__ = ("parameters", "result_schema", "result_type", "result_arity", "accepts_extra")
@@ -446,7 +467,7 @@ class Task(_message.Message):
     def __init__(self, environment: _Optional[_Union[TaskEnvironmentSpec, _Mapping]] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts")
+    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts", "cached_from", "cache_key", "cache_use")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -496,6 +517,9 @@ class Run(_message.Message):
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FROM_FIELD_NUMBER: _ClassVar[int]
+    CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
+    CACHE_USE_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     domain: str
@@ -524,7 +548,10 @@ class Run(_message.Message):
     requested_by: str
     retries: RetryPolicy
     timeouts: TaskTimeouts
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ...) -> None: ...
+    cached_from: str
+    cache_key: str
+    cache_use: CacheUse
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "node", "worker", "fence", "phase", "error", "created_at", "started_at", "ended_at", "log_start", "log_end")
@@ -764,7 +791,7 @@ class ListTasksResponse(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("request_id", "task", "inputs", "run_name", "parent", "group", "traceparent", "custom_context", "retries", "timeouts", "env_vars")
+    __slots__ = ("request_id", "task", "inputs", "run_name", "parent", "group", "traceparent", "custom_context", "retries", "timeouts", "env_vars", "cache", "cache_use")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -797,6 +824,8 @@ class Submission(_message.Message):
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     ENV_VARS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_USE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     task: TaskRef
     inputs: _containers.MessageMap[str, _common_pb2.Value]
@@ -808,7 +837,9 @@ class Submission(_message.Message):
     retries: RetryPolicy
     timeouts: TaskTimeouts
     env_vars: _containers.ScalarMap[str, str]
-    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[_Union[TaskRef, _Mapping]] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., run_name: _Optional[str] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    cache: CachePolicy
+    cache_use: CacheUse
+    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[_Union[TaskRef, _Mapping]] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., run_name: _Optional[str] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ...) -> None: ...
 
 class RunTaskRequest(_message.Message):
     __slots__ = ("submission",)

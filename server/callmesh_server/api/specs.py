@@ -125,6 +125,7 @@ def _check_task(
         problems.add(f"{where}: `interface` has {size:,} bytes: must be at most {MAX_SCHEMA:,}")
     check_retries(task.retries, where, problems)
     check_timeouts(task.timeouts, where, problems)
+    check_cache(task.cache, where, problems)
     _check_resources(task.resources, where, problems)
 
 
@@ -136,6 +137,14 @@ def check_retries(policy: scheduler_pb2.RetryPolicy, where: str, problems: Probl
     for name in ("base", "cap"):
         if policy.HasField(name):
             check_duration(getattr(policy, name), f"{where}: retries.{name}", problems)
+
+
+def check_cache(policy: scheduler_pb2.CachePolicy, where: str, problems: Problems) -> None:
+    """Note a cache policy that cannot be kept."""
+    problems.text(policy.version, 1024, f"{where}: cache.version")
+    problems.count(policy.ignored_inputs, MAX_PARAMETERS, f"{where}: cache.ignored_inputs")
+    if policy.HasField("max_age"):
+        check_duration(policy.max_age, f"{where}: cache.max_age", problems)
 
 
 def check_timeouts(limits: scheduler_pb2.TaskTimeouts, where: str, problems: Problems) -> None:

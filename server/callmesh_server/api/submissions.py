@@ -24,6 +24,7 @@ from callmesh_server.api.validate import (
     check_request_id,
 )
 from callmesh_server.apply import Applier
+from callmesh_server.core import caching
 from callmesh_server.core.times import stamp
 from callmesh_server.live import Live
 from callmesh_server.store.blobs import Blobs
@@ -89,11 +90,19 @@ class Submissions:
             name = await self.existing(submission)
             self._applier.flush(done)
             return Begun(name, existed=True)
+        use = self._cache_use(submission)
+        key = "" if use == scheduler_pb2.CACHE_USE_DISABLE else caching.key_of(submission, task)
+        kept = None
+        if key and use != scheduler_pb2.CACHE_USE_OVERWRITE:
+            kept = await self._kept(key, caching.policy_of(submission, task))
         # Nothing waits from here on: what was checked still holds at the end.
         run = self._run(submission, task, caller)
         if run.name in self._live.world.runs:
             raise _name_taken(run.name)
         self._check_parent(submission.parent)
+        run.cache_use, run.cache_key = use, key
+        if kept is not None:
+            _end_by(run, kept)
         inputs = scheduler_pb2.Run(inputs=submission.inputs)
         self._applier.begin_run(run, inputs, task, submission.request_id, done)
         return Begun(run.name)
@@ -106,6 +115,21 @@ class Submissions:
             if run is not None:
                 return run.name
         raise _name_taken(submission.run_name)
+
+    def _cache_use(self, submission: scheduler_pb2.Submission) -> scheduler_pb2.CacheUse:
+        """The submission's own wish, or its parent's."""
+        parent = self._live.world.runs.get(submission.parent)
+        if submission.cache_use or parent is None:
+            return submission.cache_use
+        return parent.cache_use
+
+    async def _kept(self, key: str, policy: scheduler_pb2.CachePolicy) -> scheduler_pb2.Run | None:
+        """The run whose result stands for that of a new one, if any."""
+        run = await self._database.cached_run(key)
+        if run is None or not caching.is_fresh(run, policy, time.time()):
+            return None
+        refs = [each.ref.digest for each in run.outputs if each.WhichOneof("kind") == "ref"]
+        return run if all(map(self._blobs.has, refs)) else None
 
     def _check(self, submission: scheduler_pb2.Submission) -> None:
         check_request_id(submission.request_id)
@@ -132,6 +156,8 @@ class Submissions:
             specs.check_retries(submission.retries, "the submission", problems)
         if submission.HasField("timeouts"):
             specs.check_timeouts(submission.timeouts, "the submission", problems)
+        if submission.HasField("cache"):
+            specs.check_cache(submission.cache, "the submission", problems)
         problems.raise_if_any()
         for name, given in submission.inputs.items():
             if given.WhichOneof("kind") == "ref" and not self._blobs.has(given.ref.digest):
@@ -179,6 +205,16 @@ class Submissions:
         if submission.HasField("timeouts"):
             run.timeouts.CopyFrom(submission.timeouts)
         return run
+
+
+def _end_by(run: scheduler_pb2.Run, kept: scheduler_pb2.Run) -> None:
+    """End a new run with the result of an earlier one: nothing executes."""
+    run.phase = scheduler_pb2.RUN_PHASE_SUCCEEDED
+    run.outputs.extend(kept.outputs)
+    run.outputs_is_tuple = kept.outputs_is_tuple
+    run.cached_from = kept.cached_from or kept.name
+    run.message = f"not executed: run `{run.cached_from}` had equal inputs"
+    run.ended_at.CopyFrom(run.created_at)
 
 
 def _check_inputs(submission: scheduler_pb2.Submission, task: scheduler_pb2.Task) -> None:

@@ -74,6 +74,11 @@ class Database:
         )
         return None if row is None else whole_run(row)
 
+    async def cached_run(self, key: str) -> scheduler_pb2.Run | None:
+        """The run whose result is kept under a key, with its values."""
+        row = await self.read(lambda c: c.execute(_CACHED_RUN, {"key": key}).one_or_none())
+        return None if row is None else whole_run(row)
+
     async def runs(self, wanted: RunFilter, before: int, limit: int) -> list[NumberedRun]:
         """Runs without values, newest first; only those numbered under ``before``, if not 0.
 
@@ -294,6 +299,12 @@ _WHOLE_RUN = sa.select(
 )
 _RUN_BY_NAME = _WHOLE_RUN.where(schema.runs.c.name == sa.bindparam("name"))
 _RUN_BY_REQUEST = _WHOLE_RUN.where(schema.runs.c.request_id == sa.bindparam("request_id"))
+_CACHED_RUN = _WHOLE_RUN.where(
+    schema.runs.c.name
+    == sa.select(schema.cached.c.run)
+    .where(schema.cached.c.key == sa.bindparam("key"))
+    .scalar_subquery()
+)
 # Literal, so that the partial index serves it.
 _ACTIVE_RUNS = _WHOLE_RUN.where(sa.text("ended = 0")).order_by(schema.runs.c.number)
 _NEWEST_TASKS = sa.select(schema.tasks.c.record).where(

@@ -59,6 +59,7 @@ class Records:
         )
         self._update_run = self._run_update("phase", "ended", "record")
         self._end_run = self._run_update("phase", "ended", "record", "outputs")
+        self._put_cached = self._upsert(schema.cached)
         self._put_request = self._upsert(schema.requests)
         self._expire_requests = self._compile(
             schema.requests.delete().where(schema.requests.c.created_at < sa.bindparam("before"))
@@ -192,6 +193,10 @@ class Records:
         if ended:
             return Change(self._end_run, {**values, "outputs": outputs_record(run)})
         return Change(self._update_run, values)
+
+    def put_cached(self, run: scheduler_pb2.Run) -> Change:
+        """A run's result is the one that is kept under its key."""
+        return Change(self._put_cached, {"key": run.cache_key, "run": run.name})
 
     def request(self, request_id: str, method: str, answer: Message, now: float) -> Change:
         """What a mutation was answered."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 # The newest revision in `migrations/versions`.
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = sa.MetaData()
 
@@ -106,6 +106,14 @@ runs = sa.Table(
     sa.Index("runs_by_parent", "parent", "number", sqlite_where=sa.text("parent != ''")),
     sa.Index("runs_active", "number", sqlite_where=sa.text("ended = 0")),
     sqlite_autoincrement=True,
+)
+
+# The run whose result is kept under a key: see `core.caching`.
+cached = sa.Table(
+    "cached",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False),
 )
 
 # Answers of mutations, kept for a day.

@@ -276,5 +276,5 @@ def test_parameters_are_read_in_the_apps_process(monkeypatch: pytest.MonkeyPatch
 
 def test_options_without_an_effect_are_known() -> None:
     env = flyte.TaskEnvironment(name="unused", cache="auto", interruptible=True)
-    assert sorted(env.unused.names()) == ["cache", "interruptible"]
+    assert sorted(env.unused.names()) == ["interruptible"]
     assert flyte.TaskEnvironment(name="used").unused.names() == []

@@ -155,4 +155,27 @@ def test_nothing_is_ignored_in_silence() -> None:
     def one() -> None: ...
 
     (line,) = plan.notices([env, api])
-    assert line == "`noisy` asks for `queue`, `report`, `cache`: kept, and not acted on yet"
+    assert line == "`noisy` asks for `queue`, `report`: kept, and not acted on yet"
+
+
+def test_a_cache_has_a_version_of_the_body_alone() -> None:
+    env = flyte.TaskEnvironment(name="kept", cache="auto")
+
+    def body(salt: str, cached: object) -> str:
+        @env.task(cache=cached, retries=len(salt))  # type: ignore[arg-type]
+        def one(x: int, y: int = 0) -> int:
+            """Add."""
+            return x + y
+
+        del env.tasks[one.name]
+        return plan.task_spec(one).cache.version
+
+    auto = body("", None)
+    assert auto == body("more", "auto")
+    assert len({auto, body("", flyte.Cache("auto", salt="x")), ""}) == 3
+    assert body("", "disable") == ""
+    one, two = (body("", flyte.Cache("override", version_override=v)) for v in "12")
+    assert len({one, two, auto}) == 3
+    for mistake in ("override", "sometimes", flyte.Cache("auto", ignored_inputs="z")):
+        with pytest.raises((ValueError, TypeError), match="must be|needs a version"):
+            body("", mistake)

@@ -177,5 +177,5 @@ def test_a_cache_has_a_version_of_the_body_alone() -> None:
     one, two = (body("", flyte.Cache("override", version_override=v)) for v in "12")
     assert len({one, two, auto}) == 3
     for mistake in ("override", "sometimes", flyte.Cache("auto", ignored_inputs="z")):
-        with pytest.raises((ValueError, TypeError), match="must be|needs a version"):
+        with pytest.raises((ValueError, TypeError), match=r"must be|needs a version"):
             body("", mistake)

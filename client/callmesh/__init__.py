@@ -123,6 +123,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     place = _PLACES.get(name)
     if place is None:
+        from callmesh._flyte_only import refuse
+
+        refuse(__name__, name)
         raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
     module, _, attribute = place.partition(":")
     value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)

@@ -4,6 +4,7 @@
 `callmesh.app.extras.FastAPIAppEnvironment` for a FastAPI app.
 """
 
+from callmesh._flyte_only import refuse
 from callmesh.app.context import AppContext, ctx
 from callmesh.app.environment import AppEnvironment
 from callmesh.app.parameters import (
@@ -16,6 +17,12 @@ from callmesh.app.parameters import (
 )
 from callmesh.app.types import Domain, Link, Port, Scaling, Subdomain, Timeouts
 from callmesh.image import Image
+
+
+def __getattr__(name: str) -> object:
+    refuse(__name__, name)
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+
 
 __all__ = [
     "AppContext",

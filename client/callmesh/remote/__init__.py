@@ -1,5 +1,6 @@
 """What is deployed and what ran: tasks, runs and apps of the mesh."""
 
+from callmesh._flyte_only import refuse
 from callmesh._passthrough import auth_metadata
 from callmesh.remote.app import App
 from callmesh.remote.details import Action, ActionDetails, RunDetails
@@ -8,6 +9,12 @@ from callmesh.remote.phase import ActionPhase
 from callmesh.remote.run import Run
 from callmesh.remote.task import LazyEntity, Task, TaskDetails
 from callmesh.remote.user import User
+
+
+def __getattr__(name: str) -> object:
+    refuse(__name__, name)
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+
 
 __all__ = [
     "Action",

@@ -8,8 +8,9 @@ A fenced block is one of
 - `python other-product`: the code of somebody else's product, not run.
 
 Of what a command prints, all of standard output must be shown and, of standard
-error, what is shown must occur in this order. Ports, run names, times and
-versions may differ, ``…`` stands for anything, in a line or for whole lines.
+error, what is shown must occur in this order; lines of progress need not. Ports,
+run names, times and versions may differ, ``…`` stands for anything, in a line or
+for whole lines.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ _FILE = re.compile(r"^# file: (\S+?)(, continued)?$")
 _VARIES = [
     (re.compile(r"\b(localhost|127\.0\.0\.1):\d+"), r"\1:PORT"),
     (re.compile(r"\br(?=[a-z]*\d)[a-z0-9]{11,15}\b"), "RUN"),
+    (re.compile(r"\S+/callmesh/default\b"), "STATE"),
     (re.compile(r"\bversion [0-9a-f]{12}\b"), "version VERSION"),
     (re.compile(r"\b([a-z0-9-]+-\d+)-[a-z0-9]{5}\b"), r"\1-ID"),
     (re.compile(r"\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d)\b"), "TIME"),
     (re.compile(r"TIME(?: TIME)+"), "TIME"),
     (re.compile(r"\s+"), " "),
 ]
+# How far something is: told when it changes, and a quick machine skips some of it.
+_PROGRESS = re.compile(r"^(?:app|run) \S+: (?:pending|deploying|initializing)\b")
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def difference(shown: list[str], stdout: str, stderr: str) -> str:
         if line.strip() == ANYTHING:
             skipping = True
             continue
+        if _PROGRESS.match(line):
+            continue
         pattern = _pattern(plain(line))
         places = [n for n, each in enumerate(printed) if re.fullmatch(pattern, each)]
         if places and (skipping or places[0] == 0):
@@ -135,6 +141,8 @@ class Reader:
     environment: Mapping[str, str]
     # Replaced in every command: what this machine cannot have as it is written.
     replaced: Mapping[str, str] = field(default_factory=dict)
+    # Where a block without a heading is written, on a page that has one such block.
+    unnamed: str = ""
     waiting: dict[str, int] = field(default_factory=dict)
 
     def read(self) -> None:
@@ -149,6 +157,9 @@ class Reader:
 
     def _write(self, block: Block) -> None:
         heading = block.file
+        if self.unnamed and not heading:
+            (self.folder / self.unnamed).write_text("\n".join(block.lines) + "\n")
+            return
         assert heading, f"{self.page.name}:{block.line}: name the file, as in `# file: hello.py`"
         path = self.folder / heading.group(1)
         path.parent.mkdir(parents=True, exist_ok=True)

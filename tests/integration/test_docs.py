@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,28 @@ def test_what_a_page_shows_is_what_happens(page: Path, mesh_of: Mesh, tmp_path: 
     if mesh_of.state.exists():
         replaced[":7480"] = f":{mesh_of.record['ingress_port']}"
     Reader(page, folder, mesh_of.environment, replaced).read()
+
+
+def test_the_readme_does_what_it_shows(tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    example = folder / "examples" / "task_calls_app.py"
+    with_key = example.read_text().replace("import httpx", "import os\n\nimport httpx", 1)
+    (folder / "with_key.py").write_text(
+        re.sub("(?m)^(EUROS = .*)$", r'\1\n\nKEY = os.environ["RATES_KEY"]', with_key)
+    )
+    replaced = {
+        "pip install '.[all]'": "true",
+        "callmesh up": "callmesh up --port 0 --ingress-port 0",
+        "RATES_KEY=": "cp with_key.py examples/task_calls_app.py; RATES_KEY=",
+        # The program that is shown in short is another revision of the same app.
+        "callmesh down": "callmesh deploy short.py > log.txt && callmesh down",
+    }
+    mesh = Mesh(state=tmp_path / "callmesh" / "default")
+    try:
+        Reader(ROOT / "README.md", folder, mesh.environment, replaced, unnamed="short.py").read()
+    finally:
+        mesh.cli("down", "--purge")
 
 
 def test_every_block_is_one_that_is_run() -> None:

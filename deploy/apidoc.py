@@ -76,7 +76,7 @@ def _class(kind: type) -> list[str]:
     bases = [
         base
         for base in bases
-        if base not in ("object", "Generic", "tuple", "str", "Enum", "Exception")
+        if base not in ("object", "Generic", "tuple", "str", "Enum", "Exception", "BaseModel")
     ]
     lines = [f"Derived from {', '.join(f'`{base}`' for base in bases)}.", ""] if bases else []
     if issubclass(kind, enum.Enum):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from asyncinotify import Inotify, Mask
 
@@ -40,6 +42,13 @@ class Part:
     end: int | None = None
 
 
+class Line(NamedTuple):
+    """A line without its newline, and the position in its file behind it."""
+
+    text: str
+    end: int
+
+
 def last_lines(path: str, start: int, count: int) -> tuple[str, ...]:
     """The last lines that a process wrote, whose log began at ``start``; at most 64 KiB."""
     try:
@@ -47,7 +56,7 @@ def last_lines(path: str, start: int, count: int) -> tuple[str, ...]:
         lines, _ = _tail(Part(Path(path), max(start if start <= size else 0, size - BLOCK)), count)
     except OSError:
         return ()
-    return tuple(lines)
+    return tuple(line.text for line in lines)
 
 
 class Logs:
@@ -90,7 +99,11 @@ class Logs:
         try:
             async with contextlib.aclosing(self._lines(request)) as pieces:
                 async for lines in pieces:
-                    chunk = node_pb2.LogChunk(stream_id=request.stream_id, lines=lines)
+                    chunk = node_pb2.LogChunk(
+                        stream_id=request.stream_id,
+                        lines=[line.text for line in lines],
+                        position=lines[-1].end,
+                    )
                     if not await send(chunk):
                         return
             last = node_pb2.LogChunk(stream_id=request.stream_id, end=True)
@@ -99,12 +112,21 @@ class Logs:
             last = node_pb2.LogChunk(stream_id=request.stream_id, end=True, error=why)
         await send(last)
 
-    async def _lines(self, request: node_pb2.LogRequest) -> AsyncGenerator[list[str], None]:
+    async def _lines(self, request: node_pb2.LogRequest) -> AsyncGenerator[list[Line], None]:
         part = self._part(request)
         count = min(request.tail_lines or DEFAULT_TAIL, MAX_TAIL)
-        lines: list[str] = []
-        position = part.start
-        if part.path.exists():
+        lines: list[Line] = []
+        position = request.resume or part.start
+        if request.resume and not request.follow:
+            end = part.end or _size(part.path)
+            while position < end:
+                lines, position = _forward(Part(part.path, position, end))
+                for piece in _pieces(lines):
+                    yield piece
+                if not lines:
+                    break
+            return
+        if part.path.exists() and not request.resume:
             lines, position = await asyncio.to_thread(
                 _tail, part, count, to_the_end=not request.follow
             )
@@ -179,7 +201,14 @@ def _told_of_changes(path: Path, changed: asyncio.Event) -> Iterator[None]:
             loop.remove_reader(inotify.fd)
 
 
-def _tail(part: Part, count: int, *, to_the_end: bool = True) -> tuple[list[str], int]:
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _tail(part: Part, count: int, *, to_the_end: bool = True) -> tuple[list[Line], int]:
     """The last lines of a part, and where reading goes on behind them."""
     with part.path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -197,11 +226,11 @@ def _tail(part: Part, count: int, *, to_the_end: bool = True) -> tuple[list[str]
         whole = text.rfind(b"\n") + 1
         end -= len(text) - whole
         text = text[:whole]
-    lines = _split(text)
+    lines = _split(text, position)
     return lines[-count:] if count else [], end
 
 
-def _forward(part: Part) -> tuple[list[str], int]:
+def _forward(part: Part) -> tuple[list[Line], int]:
     """The whole lines from a position on, and the position behind them."""
     try:
         with part.path.open("rb") as file:
@@ -217,14 +246,16 @@ def _forward(part: Part) -> tuple[list[str], int]:
     is_complete = part.end is not None and start + len(text) >= part.end
     if is_complete or (not whole and len(text) >= MAX_LINE):
         whole = len(text)
-    return _split(text[:whole]), start + whole
+    return _split(text[:whole], start), start + whole
 
 
-def _split(text: bytes) -> list[str]:
-    if not text:
-        return []
-    lines = text.removesuffix(b"\n").split(b"\n")
-    return [_line(each) for each in lines]
+def _split(text: bytes, start: int) -> list[Line]:
+    """Text that begins at a position of its file, as lines."""
+    found = []
+    for raw in io.BytesIO(text):
+        start += len(raw)
+        found.append(Line(_line(raw.removesuffix(b"\n")), start))
+    return found
 
 
 def _line(raw: bytes) -> str:
@@ -233,13 +264,14 @@ def _line(raw: bytes) -> str:
     return raw.decode(errors="replace").removesuffix("\r")
 
 
-def _pieces(lines: list[str]) -> list[list[str]]:
-    pieces: list[list[str]] = []
+def _pieces(lines: list[Line]) -> list[list[Line]]:
+    pieces: list[list[Line]] = []
     size = 0
     for line in lines:
-        if not pieces or len(pieces[-1]) >= CHUNK_LINES or size + len(line) > CHUNK_BYTES:
+        length = len(line.text)
+        if not pieces or len(pieces[-1]) >= CHUNK_LINES or size + length > CHUNK_BYTES:
             pieces.append([])
             size = 0
         pieces[-1].append(line)
-        size += len(line)
+        size += length
     return pieces

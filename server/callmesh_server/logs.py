@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -28,7 +28,8 @@ REST_SECONDS = 3.0
 ANSWER_SECONDS = 15.0
 MAX_WAITING = 100
 
-Lines = list[log_pb2.LogLine]
+Batch = log_pb2.TailLogsResponse
+Resume = Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -37,9 +38,9 @@ class _Merged:
 
     changed: asyncio.Event
     room: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: deque[Lines] = field(default_factory=deque)
+    waiting: deque[Batch] = field(default_factory=deque)
 
-    async def put(self, lines: Lines) -> None:
+    async def put(self, lines: Batch) -> None:
         while len(self.waiting) >= MAX_WAITING:
             self.room.clear()
             await self.room.wait()
@@ -55,7 +56,9 @@ class Logs:
         self._sessions = sessions
         self._spawn = spawn
 
-    async def of_run(self, name: str, lines: int, *, follow: bool) -> AsyncGenerator[Lines]:
+    async def of_run(
+        self, name: str, lines: int, resume: Resume, *, follow: bool
+    ) -> AsyncGenerator[Batch]:
         """Attempt after attempt; with ``follow`` until the run has ended."""
         read = 0
         with self._live.changes.watch(RunChanged(name)) as changed:
@@ -68,7 +71,7 @@ class Logs:
                     is_active = attempt.phase in ACTIVE_ATTEMPTS
                     if attempt.worker:
                         async with aclosing(
-                            self._attempt(name, attempt, lines, follow=follow and is_active)
+                            self._attempt(name, attempt, lines, resume, follow=follow and is_active)
                         ) as batches:
                             async for batch in batches:
                                 yield batch
@@ -80,8 +83,8 @@ class Logs:
                 await changed.wait()
 
     async def of_app(
-        self, name: AppName, lines: int, instance_id: str, *, follow: bool
-    ) -> AsyncGenerator[Lines]:
+        self, name: AppName, lines: int, instance_id: str, resume: Resume, *, follow: bool
+    ) -> AsyncGenerator[Batch]:
         """Every instance's; with ``follow`` those of new ones too, until the app is deleted."""
         world = self._live.world
         if name not in world.apps:
@@ -93,17 +96,19 @@ class Logs:
         if not follow:
             for instance in world.instances_of(name):
                 if instance_id in ("", instance.id):
-                    async with aclosing(self._instance(instance, lines, follow=False)) as batches:
+                    async with aclosing(
+                        self._instance(instance, lines, resume, follow=False)
+                    ) as batches:
                         async for batch in batches:
                             yield batch
             return
-        async with aclosing(self._follow_app(name, lines, instance_id)) as batches:
+        async with aclosing(self._follow_app(name, lines, instance_id, resume)) as batches:
             async for batch in batches:
                 yield batch
 
     async def _follow_app(
-        self, name: AppName, lines: int, instance_id: str
-    ) -> AsyncGenerator[Lines]:
+        self, name: AppName, lines: int, instance_id: str, resume: Resume
+    ) -> AsyncGenerator[Batch]:
         world = self._live.world
         readers: dict[str, asyncio.Task[None]] = {}
         with self._live.changes.watch(AppChanged(name)) as changed:
@@ -113,7 +118,9 @@ class Logs:
                     changed.clear()
                     for instance in world.instances_of(name):
                         if instance.id not in readers and instance_id in ("", instance.id):
-                            readers[instance.id] = self._spawn(self._read(instance, lines, merged))
+                            readers[instance.id] = self._spawn(
+                                self._read(instance, lines, resume, merged)
+                            )
                     while merged.waiting:
                         yield merged.waiting.popleft()
                         merged.room.set()
@@ -125,17 +132,24 @@ class Logs:
                 for reader in readers.values():
                     reader.cancel()
 
-    async def _read(self, instance: scheduler_pb2.Instance, lines: int, merged: _Merged) -> None:
-        async with aclosing(self._instance(instance, lines, follow=True)) as batches:
+    async def _read(
+        self, instance: scheduler_pb2.Instance, lines: int, resume: Resume, merged: _Merged
+    ) -> None:
+        async with aclosing(self._instance(instance, lines, resume, follow=True)) as batches:
             async for batch in batches:
                 await merged.put(batch)
         # Wakes the reader, which looks whether that was the last.
         asyncio.get_running_loop().call_soon(merged.changed.set)
 
     def _instance(
-        self, instance: scheduler_pb2.Instance, lines: int, *, follow: bool
-    ) -> AsyncGenerator[Lines]:
-        request = node_pb2.LogRequest(instance_id=instance.id, tail_lines=lines, follow=follow)
+        self, instance: scheduler_pb2.Instance, lines: int, resume: Resume, *, follow: bool
+    ) -> AsyncGenerator[Batch]:
+        request = node_pb2.LogRequest(
+            instance_id=instance.id,
+            tail_lines=lines,
+            follow=follow,
+            resume=resume.get(instance.id, 0),
+        )
         name = AppName(instance.project, instance.domain, instance.app)
         return self._chunks(
             instance.node,
@@ -146,19 +160,27 @@ class Logs:
         )
 
     def _attempt(
-        self, run: str, attempt: scheduler_pb2.Attempt, lines: int, *, follow: bool
-    ) -> AsyncGenerator[Lines]:
+        self,
+        run: str,
+        attempt: scheduler_pb2.Attempt,
+        lines: int,
+        resume: Resume,
+        *,
+        follow: bool,
+    ) -> AsyncGenerator[Batch]:
         part = node_pb2.AttemptLog(
             worker=attempt.worker, start=attempt.log_start, end=attempt.log_end
         )
-        request = node_pb2.LogRequest(attempt=part, tail_lines=lines, follow=follow)
+        source = f"attempt {attempt.number}"
+        request = node_pb2.LogRequest(
+            attempt=part, tail_lines=lines, follow=follow, resume=resume.get(source, 0)
+        )
 
         def is_over() -> bool:
             now = self._live.shown(run)
             at = attempt.number - 1
             return now is None or now.attempts[at].phase not in ACTIVE_ATTEMPTS
 
-        source = f"attempt {attempt.number}"
         return self._chunks(attempt.node, request, source, RunChanged(run), is_over)
 
     async def _chunks(
@@ -168,7 +190,7 @@ class Logs:
         source: str,
         key: Hashable,
         is_over: Callable[[], bool],
-    ) -> AsyncGenerator[Lines]:
+    ) -> AsyncGenerator[Batch]:
         """One source's lines, until its node says that they end, or should have."""
         limit = REST_SECONDS if request.follow else ANSWER_SECONDS
         try:
@@ -177,11 +199,14 @@ class Logs:
                     chunk = await self._next(chunks, key, is_over, limit, follow=request.follow)
                     if chunk is None:
                         return
-                    yield [log_pb2.LogLine(source=source, text=line) for line in chunk.lines]
+                    yield Batch(
+                        lines=[log_pb2.LogLine(source=source, text=line) for line in chunk.lines],
+                        position=chunk.position,
+                    )
                     if chunk.error:
-                        yield [log_pb2.LogLine(source=source, text=f"callmesh: {chunk.error}")]
+                        yield _of_ours(source, chunk.error)
         except CallmeshError as problem:
-            yield [log_pb2.LogLine(source=source, text=f"callmesh: {problem.message}")]
+            yield _of_ours(source, problem.message)
 
     async def _next(
         self,
@@ -209,3 +234,8 @@ class Logs:
                     end()
         except TimeoutError:
             return None
+
+
+def _of_ours(source: str, text: str) -> Batch:
+    """A line that its source has not written."""
+    return Batch(lines=[log_pb2.LogLine(source=source, text=f"callmesh: {text}")])

@@ -35,8 +35,9 @@ def logs_command(target: str, where: Where, *, follow: bool, lines: int, instanc
     request = log_pb2.TailLogsRequest(follow=follow, tail_lines=lines, instance_id=instance)
     setattr(request, kind, name)
     sources = _sources(connected, kind, name)
+    said = progress.Progress(f"logs of {kind} {name}")
     with progress.goes_on(f"{kind} `{name}` goes on"):
-        for line in connected.logs(request):
+        for line in connected.logs(request, said.reconnecting):
             sources.add(line.source)
             output.data(f"{line.source} | {line.text}" if len(sources) > 1 else line.text)
 

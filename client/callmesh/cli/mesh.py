@@ -199,11 +199,23 @@ class Mesh:
             scheduler_pb2.GetServerRequest(),
         )
 
-    def logs(self, request: log_pb2.TailLogsRequest) -> Iterator[log_pb2.LogLine]:
-        """Log lines; no reconnection, which would start over."""
+    def logs(
+        self, request: log_pb2.TailLogsRequest, on_lost: Callable[[], None] | None = None
+    ) -> Iterator[log_pb2.LogLine]:
+        """Log lines. Those that are followed go on behind a restart of the control plane."""
+        if request.follow:
+            request.scope.CopyFrom(self.scope)
+            for answer in iterate(following(request, on_lost or _ignore)):
+                yield from answer.lines
+        else:
+            for answer in self.log_batches(request):
+                yield from answer.lines
+
+    def log_batches(self, request: log_pb2.TailLogsRequest) -> Iterator[log_pb2.TailLogsResponse]:
+        """What there is now, in batches of one source, each with where it ends."""
         request.scope.CopyFrom(self.scope)
         for answer in iterate(_stream("LogService/TailLogs", request)):
-            yield from cast("log_pb2.TailLogsResponse", answer).lines
+            yield cast("log_pb2.TailLogsResponse", answer)
 
     def secrets(self) -> list[secret_pb2.Secret]:
         """The secrets, without values."""
@@ -326,12 +338,16 @@ def _phase(text: str) -> scheduler_pb2.RunPhase:
 
 
 async def watching(
-    method: str, request: Message, on_lost: Callable[[], None]
+    method: str,
+    request: Message,
+    on_lost: Callable[[], None],
+    note: Callable[[Any, Any], None] | None = None,
 ) -> AsyncGenerator[Message, None]:
     """A stream's answers; opened again, with the same request, when it is lost.
 
-    Raises `UnavailableError` where nobody answered at all, and when the control
-    plane stays away.
+    ``note`` may write down in the request what was taken in. Raises
+    `UnavailableError` where nobody answered at all, and when the control plane
+    stays away.
     """
     tries, lost_at, was_reached = 0, 0.0, False
     while True:
@@ -339,6 +355,8 @@ async def watching(
             async for answer in _stream(method, request):
                 tries, was_reached = 0, True
                 yield answer
+                if note is not None:
+                    note(request, answer)
         except errors.UnavailableError:
             lost_at = lost_at if tries else time.monotonic()
             if not was_reached or time.monotonic() - lost_at > PATIENCE:
@@ -358,6 +376,19 @@ async def _stream(method: str, request: Message) -> AsyncGenerator[Message, None
     finally:
         if isinstance(stream, AsyncGenerator):
             await stream.aclose()
+
+
+async def following(
+    request: log_pb2.TailLogsRequest, on_lost: Callable[[], None]
+) -> AsyncGenerator[log_pb2.TailLogsResponse, None]:
+    """Batches of lines as they are written; each once, across restarts of the control plane."""
+    async for answer in watching("LogService/TailLogs", request, on_lost, _resume_behind):
+        yield cast("log_pb2.TailLogsResponse", answer)
+
+
+def _resume_behind(request: log_pb2.TailLogsRequest, answer: log_pb2.TailLogsResponse) -> None:
+    if answer.position and answer.lines:
+        request.resume[answer.lines[0].source] = answer.position
 
 
 def _ignore() -> None:

@@ -25,19 +25,23 @@ _sym_db = _symbol_database.Default()
 from callmeshpb.v1 import common_pb2 as callmeshpb_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61llmeshpb/v1/log.proto\x12\rcallmeshpb.v1\x1a\x1a\x63\x61llmeshpb/v1/common.proto\"\x97\x01\n\x0fTailLogsRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\r\n\x03\x61pp\x18\x02 \x01(\tH\x00\x12\r\n\x03run\x18\x03 \x01(\tH\x00\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x12\n\ntail_lines\x18\x05 \x01(\x05\x12\x13\n\x0binstance_id\x18\x06 \x01(\tB\x08\n\x06target\"9\n\x10TailLogsResponse\x12%\n\x05lines\x18\x01 \x03(\x0b\x32\x16.callmeshpb.v1.LogLine\"\'\n\x07LogLine\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t2[\n\nLogService\x12M\n\x08TailLogs\x12\x1e.callmeshpb.v1.TailLogsRequest\x1a\x1f.callmeshpb.v1.TailLogsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61llmeshpb/v1/log.proto\x12\rcallmeshpb.v1\x1a\x1a\x63\x61llmeshpb/v1/common.proto\"\x82\x02\n\x0fTailLogsRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\r\n\x03\x61pp\x18\x02 \x01(\tH\x00\x12\r\n\x03run\x18\x03 \x01(\tH\x00\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x12\n\ntail_lines\x18\x05 \x01(\x05\x12\x13\n\x0binstance_id\x18\x06 \x01(\t\x12:\n\x06resume\x18\x07 \x03(\x0b\x32*.callmeshpb.v1.TailLogsRequest.ResumeEntry\x1a-\n\x0bResumeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x08\n\x06target\"K\n\x10TailLogsResponse\x12%\n\x05lines\x18\x01 \x03(\x0b\x32\x16.callmeshpb.v1.LogLine\x12\x10\n\x08position\x18\x02 \x01(\x03\"\'\n\x07LogLine\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t2[\n\nLogService\x12M\n\x08TailLogs\x12\x1e.callmeshpb.v1.TailLogsRequest\x1a\x1f.callmeshpb.v1.TailLogsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'callmeshpb.v1.log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TAILLOGSREQUEST_RESUMEENTRY']._loaded_options = None
+  _globals['_TAILLOGSREQUEST_RESUMEENTRY']._serialized_options = b'8\001'
   _globals['_TAILLOGSREQUEST']._serialized_start=71
-  _globals['_TAILLOGSREQUEST']._serialized_end=222
-  _globals['_TAILLOGSRESPONSE']._serialized_start=224
-  _globals['_TAILLOGSRESPONSE']._serialized_end=281
-  _globals['_LOGLINE']._serialized_start=283
-  _globals['_LOGLINE']._serialized_end=322
-  _globals['_LOGSERVICE']._serialized_start=324
-  _globals['_LOGSERVICE']._serialized_end=415
+  _globals['_TAILLOGSREQUEST']._serialized_end=329
+  _globals['_TAILLOGSREQUEST_RESUMEENTRY']._serialized_start=274
+  _globals['_TAILLOGSREQUEST_RESUMEENTRY']._serialized_end=319
+  _globals['_TAILLOGSRESPONSE']._serialized_start=331
+  _globals['_TAILLOGSRESPONSE']._serialized_end=406
+  _globals['_LOGLINE']._serialized_start=408
+  _globals['_LOGLINE']._serialized_end=447
+  _globals['_LOGSERVICE']._serialized_start=449
+  _globals['_LOGSERVICE']._serialized_end=540
 # @@protoc_insertion_point(module_scope)

@@ -50,7 +50,7 @@ class LogServiceServicer(object):
         """First the last `tail_lines` lines of every instance (or attempt), then,
         with `follow`, new ones as they are written. Without `follow` the stream
         ends; with it, it ends when the run has ended or the app was deleted.
-        A reconnect starts over.
+        A reconnect starts over, or goes on where `resume` says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -332,18 +332,20 @@ class AttemptAck(_message.Message):
     def __init__(self, run: _Optional[str] = ..., fence: _Optional[_Union[_common_pb2.Fence, _Mapping]] = ...) -> None: ...
 
 class LogRequest(_message.Message):
-    __slots__ = ("stream_id", "instance_id", "attempt", "tail_lines", "follow")
+    __slots__ = ("stream_id", "instance_id", "attempt", "tail_lines", "follow", "resume")
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     TAIL_LINES_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     stream_id: str
     instance_id: str
     attempt: AttemptLog
     tail_lines: int
     follow: bool
-    def __init__(self, stream_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., attempt: _Optional[_Union[AttemptLog, _Mapping]] = ..., tail_lines: _Optional[int] = ..., follow: bool = ...) -> None: ...
+    resume: int
+    def __init__(self, stream_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., attempt: _Optional[_Union[AttemptLog, _Mapping]] = ..., tail_lines: _Optional[int] = ..., follow: bool = ..., resume: _Optional[int] = ...) -> None: ...
 
 class AttemptLog(_message.Message):
     __slots__ = ("worker", "start", "end")
@@ -362,16 +364,18 @@ class LogCancel(_message.Message):
     def __init__(self, stream_id: _Optional[str] = ...) -> None: ...
 
 class LogChunk(_message.Message):
-    __slots__ = ("stream_id", "lines", "end", "error")
+    __slots__ = ("stream_id", "lines", "end", "error", "position")
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
     stream_id: str
     lines: _containers.RepeatedScalarFieldContainer[str]
     end: bool
     error: str
-    def __init__(self, stream_id: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ..., end: bool = ..., error: _Optional[str] = ...) -> None: ...
+    position: int
+    def __init__(self, stream_id: _Optional[str] = ..., lines: _Optional[_Iterable[str]] = ..., end: bool = ..., error: _Optional[str] = ..., position: _Optional[int] = ...) -> None: ...
 
 class DrainRequest(_message.Message):
     __slots__ = ("request_id", "node", "deadline", "undo")

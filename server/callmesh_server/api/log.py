@@ -14,6 +14,8 @@ from callmeshpb.v1 import log_pb2
 
 DEFAULT_LINES = 1_000
 MAX_LINES = 100_000
+MAX_RESUMED = 1_000
+MAX_POSITION = 1 << 62
 
 
 class LogApi:
@@ -30,6 +32,9 @@ class LogApi:
         project, domain = scope_of(request.scope, problems)
         problems.within(request.tail_lines, 0, MAX_LINES, "tail_lines")
         problems.text(request.instance_id, 128, "instance_id")
+        problems.within(len(request.resume), 0, MAX_RESUMED, "the number of entries in resume")
+        for position in request.resume.values():
+            problems.within(position, 0, MAX_POSITION, "resume")
         match request.WhichOneof("target"):
             case "app":
                 problems.name(check_app, request.app)
@@ -40,10 +45,12 @@ class LogApi:
         problems.raise_if_any()
         lines = request.tail_lines or DEFAULT_LINES
         if request.run:
-            found = self._logs.of_run(request.run, lines, follow=request.follow)
+            found = self._logs.of_run(request.run, lines, request.resume, follow=request.follow)
         else:
             name = AppName(project, domain, request.app)
-            found = self._logs.of_app(name, lines, request.instance_id, follow=request.follow)
+            found = self._logs.of_app(
+                name, lines, request.instance_id, request.resume, follow=request.follow
+            )
         async with aclosing(found) as batches:
             async for batch in batches:
-                yield log_pb2.TailLogsResponse(lines=batch)
+                yield batch

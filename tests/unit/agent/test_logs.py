@@ -104,6 +104,18 @@ async def test_a_file_is_followed_from_before_it_exists(folder):
     assert reader.end is None
 
 
+async def test_reading_goes_on_behind_a_position(folder):
+    (folder / "app" / "a.log").write_text("one\ntwo\nthree\nhalf")
+    first = await read(folder, request(instance_id="a", tail_lines=3))
+    assert first.lines == ["two", "three", "half"]
+    rest = await read(folder, request(instance_id="a", resume=4))
+    assert rest.lines == ["two", "three", "half"]
+    assert (await read(folder, request(instance_id="a", resume=18))).lines == []
+    part = node_pb2.AttemptLog(worker="w", start=4, end=8)
+    (folder / "worker" / "w.log").write_text("one\ntwo\nthree\n")
+    assert (await read(folder, request(attempt=part, resume=4))).lines == ["two"]
+
+
 async def test_following_an_attempt_ends_with_it(folder):
     reader, all_logs = Reader(), Logs(folder)
     path = folder / "worker" / "w.log"

@@ -117,6 +117,11 @@ def is_users(module: ModuleType | None) -> bool:
     return path is not None and not _is_installed(path)
 
 
+def is_users_file(file: str) -> bool:
+    """A file that nobody installed."""
+    return bool(file) and not _is_installed(Path(file).resolve())
+
+
 def _source_of(module: ModuleType | None) -> Path | None:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py"):

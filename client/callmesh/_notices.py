@@ -27,3 +27,13 @@ def say_to(sink: Callable[[str], None]) -> None:
     """Have notices said elsewhere than to the `callmesh` logger."""
     global _sink
     _sink = sink
+
+
+def said() -> frozenset[str]:
+    """The lines that have been said."""
+    return frozenset(_said)
+
+
+def forget_to_say(lines: Iterable[str]) -> None:
+    """Lines that somebody else has said already."""
+    _said.update(lines)

@@ -57,6 +57,8 @@ class Terminal:
 
     def __init__(self, tmp_path: Path, *words: str | Path, **variables: str) -> None:
         self.text = ""
+        self.seen = ""
+        self.is_running = True
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(tmp_path)
@@ -72,6 +74,11 @@ class Terminal:
             if not self._read():
                 raise AssertionError(f"it ended without {wanted!r}:\n{self.text}")
         return self.text
+
+    def forget(self) -> None:
+        """What was written until now is not looked at any more; it is kept in `seen`."""
+        self.seen += self.text
+        self.text = ""
 
     def type(self, text: str) -> None:
         """Type something."""
@@ -90,6 +97,7 @@ class Terminal:
                 raise AssertionError(f"it has not ended within {seconds} s:\n{self.text}")
         _, status = os.waitpid(self.pid, 0)
         os.close(self._fd)
+        self.is_running = False
         return os.waitstatus_to_exitcode(status)
 
     def _read(self) -> bool:

@@ -29,6 +29,7 @@ COMMANDS = {
     "status": Entry("status", "Say what the mesh is and how its nodes are.", _MESH),
     "deploy": Entry("deploy", "Deploy the apps and tasks of a file.", _DEPLOY),
     "serve": Entry("serve", "Deploy one app of a file and wait until it serves.", _DEPLOY),
+    "dev": Entry("dev", "Deploy a file at every save, and follow its apps.", _DEPLOY),
     "run": Entry("run", "Run a task and print what it returns.", _DEPLOY),
     "call": Entry("call", "Send an HTTP request to an app and print the answer.", _DEPLOY),
     "open": Entry("open", "Open an app in the browser.", _DEPLOY),

@@ -188,7 +188,9 @@ def _environment(order: node_pb2.AttemptOrder) -> Iterator[None]:
 def _unsendable(result: object, error: Exception) -> common_pb2.Failure:
     failure = failure_of(error)
     failure.exception_pickle = b""
-    if not isinstance(error, RuntimeDataValidationError):
+    if isinstance(error, RuntimeDataValidationError):
+        failure.traceback = ""
+    else:
         failure.type = "ResultNotSerializable"
         failure.message = (
             f"the function returned a `{type(result).__name__}` that cannot be sent: "

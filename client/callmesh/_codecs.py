@@ -78,7 +78,8 @@ def pickled(value: Any) -> common_pb2.Value:
         return common_pb2.Value(pickle=cloudpickle.dumps(value))
     except Exception as problem:
         raise Mismatch(
-            f"a `{type(value).__name__}` cannot be sent: {type(problem).__name__}: {problem}"
+            f"cannot be sent: it is a `{type(value).__name__}`, and {type(problem).__name__} says: "
+            f"{problem}; use data instead, such as a list or a dataclass"
         ) from problem
 
 

@@ -1,13 +1,16 @@
 """What a user is told about code of theirs that raised.
 
 A traceback is cut to the user's frames: those of callmesh itself, of the
-import machinery and of asyncio's runner say nothing about the mistake.
+import machinery and of asyncio's runner say nothing about the mistake. Where
+callmesh itself refuses what a file declares, a sentence replaces the traceback.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -22,10 +25,15 @@ _PLACES = (
     importlib.__file__,
 )
 # In a built environment callmesh is a link: its files go by both names.
+_OURS = (
+    *(f"{Path(place).parent}/" for place in _PLACES[:3]),
+    *(f"{Path(place).resolve().parent}/" for place in _PLACES[:3]),
+)
 _HIDDEN = (
     "<frozen ",
-    *(f"{Path(place).parent}/" for place in _PLACES),
-    *(f"{Path(place).resolve().parent}/" for place in _PLACES),
+    *_OURS,
+    *(f"{Path(place).parent}/" for place in _PLACES[3:]),
+    *(f"{Path(place).resolve().parent}/" for place in _PLACES[3:]),
 )
 _MAX_MESSAGE = 64 * 1024
 # Folders that bundles were unpacked into: the user's files go by their names in them.
@@ -39,11 +47,30 @@ def shorten(root: str) -> None:
         _roots.append(folder)
 
 
-def user_traceback(error: BaseException) -> str:
-    """The error as Python prints it, causes included, without our frames."""
+def user_traceback(error: BaseException, *, libraries: bool = True) -> str:
+    """The error as Python prints it, causes included, without our frames.
+
+    Without ``libraries`` it ends at the last frame that is no library's.
+    """
     report = traceback.TracebackException.from_exception(error)
-    _cut(report, set())
+    _cut(report, set(), libraries=libraries)
     return "".join(report.format())
+
+
+def complaint(error: BaseException) -> str:
+    """Where in the user's file callmesh refused what it declares, and why, in a sentence.
+
+    "" for an error that something else raised.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not (frames[-1].filename.startswith(_OURS) or _is_generated(frames[-1])):
+        return ""
+    theirs = [frame for frame in frames if not _is_hidden(frame)]
+    if not theirs or not isinstance(error, ValueError | TypeError):
+        return ""
+    place = os.path.relpath(theirs[-1].filename)
+    place = Path(place).name if place.startswith("..") else place
+    return f"`{place}`, line {theirs[-1].lineno}: {message_of(error)}"
 
 
 def failure_of(error: BaseException) -> common_pb2.Failure:
@@ -66,13 +93,29 @@ def message_of(error: BaseException) -> str:
         return f"<{type(error).__name__}: its __str__ raised>"
 
 
-def _cut(report: traceback.TracebackException, seen: set[int]) -> None:
+def _is_generated(frame: traceback.FrameSummary) -> bool:
+    """A dataclass's own `__init__`, which has no source."""
+    return frame.filename == "<string>" and frame.name == "__init__"
+
+
+def _is_hidden(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_HIDDEN) or _is_generated(frame)
+
+
+def _is_library(frame: traceback.FrameSummary) -> bool:
+    stdlib = sysconfig.get_path("stdlib") + "/"
+    return "/site-packages/" in frame.filename or frame.filename.startswith(stdlib)
+
+
+def _cut(report: traceback.TracebackException, seen: set[int], *, libraries: bool) -> None:
     if id(report) in seen:
         return
     seen.add(id(report))
-    report.stack = traceback.StackSummary.from_list(
-        [frame for frame in report.stack if not frame.filename.startswith(_HIDDEN)]
-    )
+    frames = [frame for frame in report.stack if not _is_hidden(frame)]
+    if not libraries and not all(map(_is_library, frames)):
+        while _is_library(frames[-1]):
+            frames.pop()
+    report.stack = traceback.StackSummary.from_list(frames)
     for frame in report.stack:
         for root in _roots:
             frame.filename = frame.filename.removeprefix(root)
@@ -82,7 +125,7 @@ def _cut(report: traceback.TracebackException, seen: set[int]) -> None:
         *(getattr(report, "exceptions", None) or ()),
     ):
         if other is not None:
-            _cut(other, seen)
+            _cut(other, seen, libraries=libraries)
 
 
 def _is_non_recoverable(error: BaseException) -> bool:

@@ -215,7 +215,7 @@ def _task_zygote(child: Child) -> Child | None:
         state = _state(supervisor_pb2.ZYGOTE_OUTCOME_IMPORT_FAILED, began)
         state.error_type = type(error).__name__
         state.message = message_of(error)
-        state.traceback = user_traceback(error)
+        state.traceback = user_traceback(error, libraries=False)
         zygote.tell(state)
         return None
     if found := obstacles(before):

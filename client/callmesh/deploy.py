@@ -21,6 +21,8 @@ from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 # Seconds from start to ready, where an app does not set its own limit.
 STARTUP_LIMIT = 60.0
+# What neither a deploy nor time can do anything about.
+_HOPELESS = "Unsuitable"
 # What a deploy itself can do nothing about, and time alone may not.
 _FOR_OTHERS_TO_END = frozenset({"Unschedulable", "DependencyMissing"})
 
@@ -262,6 +264,8 @@ async def _until_ready(app: App, tell: OnProgress) -> None:
 def _wait_for_others(patience: asyncio.Timeout, app: scheduler_pb2.App) -> None:
     """Let a wait that somebody else has to end last as long as a start may, from now on."""
     progress = next((each for each in app.conditions if each.type == "Progressing"), None)
+    if progress is not None and progress.reason == _HOPELESS:
+        raise TimeoutError
     if progress is None or progress.reason not in _FOR_OTHERS_TO_END:
         patience.reschedule(None)
     elif patience.when() is None:

@@ -51,7 +51,8 @@ def _check_names(environments: Sequence[Environment]) -> None:
         key = (hasattr(each, "tasks"), each.name)
         other = known.setdefault(key, each)
         if other is not each:
+            places = sorted({f"`{one.origin.module}`" for one in (other, each)})
             raise GraphProblem(
-                f"two environments are called `{each.name}`, in `{other.origin.module}` and in "
-                f"`{each.origin.module}`: rename one"
+                f"two environments are called `{each.name}`, in {' and in '.join(places)}: "
+                "rename one"
             )

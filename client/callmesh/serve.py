@@ -55,7 +55,8 @@ def main(start: workload_pb2.WorkloadStart) -> int:
         return _failed(f"error: {problem}\n")
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
         return _failed(
-            f"error: module `{code.module}` could not be imported\n\n{user_traceback(error)}"
+            f"error: module `{code.module}` could not be imported\n\n"
+            + user_traceback(error, libraries=False)
         )
     return instance.run(hooks, _parameters(os.environ))
 

@@ -83,7 +83,7 @@ def encode_outputs(
 
         raise RuntimeDataValidationError(
             f"the result of task `{signature.name}` {problem}"
-        ) from problem
+        ) from None
     return encoded, is_tuple
 
 

@@ -66,7 +66,9 @@ class Logs:
                 changed.clear()
                 run = await self._live.run_without_inputs(name)
                 if run is None:
-                    raise NotFoundError(f"there is no run `{name}`: list what there is")
+                    raise NotFoundError(
+                        f"there is no run `{name}`: `callmesh get runs` lists what there is"
+                    )
                 for attempt in run.attempts[read:]:
                     is_active = attempt.phase in ACTIVE_ATTEMPTS
                     if attempt.worker:
@@ -89,7 +91,8 @@ class Logs:
         world = self._live.world
         if name not in world.apps:
             raise NotFoundError(
-                f"there is no app `{name.name}` in {name.project}/{name.domain}: list what there is"
+                f"there is no app `{name.name}` in {name.project}/{name.domain}: "
+                "`callmesh get apps` lists what there is"
             )
         if instance_id and instance_id not in world.instances_of_app.get(name, ()):
             raise NotFoundError(f"app `{name.name}` has no instance `{instance_id}`")

@@ -41,7 +41,8 @@ class SupervisorClient:
     ) -> None:
         """Connect and listen. Never returns: raises `UnavailableError` when the line is lost.
 
-        First come the states of all zygotes and all ends not yet forgotten. An
+        Once something was asked, the states of all zygotes and all ends not yet
+        forgotten come before the answer. An
         end of what the supervisor restarts itself is told by ``on_exit`` and
         then ``on_restart``, which are plain functions.
         """

@@ -1,7 +1,8 @@
 """The supervisor's socket: requests of the agent, and what it is told unasked.
 
-One agent at a time: a new connection replaces the old one. A connection that
-goes away changes nothing.
+One agent at a time: a new connection replaces the old one with its first
+request. A connection that goes away, or asks nothing that is understood,
+changes nothing.
 """
 
 from __future__ import annotations
@@ -97,23 +98,27 @@ class Service:
             log.warning("refused a connection of another user")
             writer.close()
             return
+        try:
+            request = await frames.read(reader, supervisor_pb2.SupervisorRequest)
+            if request is None or request.WhichOneof("request") is None:
+                return
+            self._welcome(writer)
+            while request is not None:
+                self._group.create_task(self._answer(request, writer))
+                request = await frames.read(reader, supervisor_pb2.SupervisorRequest)
+        except ConnectionError as problem:
+            log.info("a connection broke: %s", problem)
+        finally:
+            self._line.drop(writer)
+            writer.close()
+
+    def _welcome(self, writer: asyncio.StreamWriter) -> None:
         self._line.replace(writer)
         for tracked in self._processes.all:
             if tracked.zygote is not None and tracked.zygote.state is not None:
                 self._line.zygote(tracked.zygote.state)
             if tracked.over.is_set():
                 self._line.exited(tracked.process)
-        try:
-            while True:
-                request = await frames.read(reader, supervisor_pb2.SupervisorRequest)
-                if request is None:
-                    return
-                self._group.create_task(self._answer(request, writer))
-        except ConnectionError as problem:
-            log.info("the agent's connection broke: %s", problem)
-        finally:
-            self._line.drop(writer)
-            writer.close()
 
     async def _answer(
         self, request: supervisor_pb2.SupervisorRequest, writer: asyncio.StreamWriter

@@ -33,7 +33,7 @@ def module_of(file: str) -> ModuleType:
         output.stop(f"`{file}` {what}", code=output.USAGE)
     if path.suffix != ".py":
         output.stop(f"`{file}` must be a Python file", code=output.USAGE)
-    from callmesh._failure import user_traceback
+    from callmesh._failure import complaint, user_traceback
     from callmesh._modules import import_name
 
     name, folder = import_name(path)
@@ -43,7 +43,10 @@ def module_of(file: str) -> ModuleType:
         with contextlib.redirect_stdout(sys.stderr):
             return _import(name, path)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
-        output.say(user_traceback(error).rstrip())
+        refused = complaint(error)
+        if refused:
+            output.stop(refused, code=output.USAGE)
+        output.say(user_traceback(error, libraries=False).rstrip())
         output.stop(f"`{file}` could not be imported", code=output.USAGE)
 
 

@@ -143,7 +143,7 @@ class AppApi:
         )  # fmt: skip
         if places:
             return f"{sentence}: one is in {', '.join(places)}; name its project and domain"
-        return f"{sentence}: deploy it, or list what there is"
+        return f"{sentence}: deploy it; `callmesh get apps` lists what there is"
 
 
 def name_scope(name: AppName) -> tuple[str, str]:

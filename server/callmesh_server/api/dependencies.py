@@ -1,7 +1,8 @@
-"""`depends_on` of a deploy: whether what is named exists, and that nothing goes round."""
+"""What a deploy names of other apps: whether it exists, and that nothing goes round."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 
 from callmesh_wire.names import AppName
@@ -24,6 +25,24 @@ def unknown(
                     f"{kind} `{spec.name}` depends on app `{name[:70]}`, which is neither in this "
                     f"deploy nor in {spec.project}/{spec.domain}: deploy it too, or before"
                 )
+        if isinstance(spec, scheduler_pb2.AppSpec):
+            sentences += _unknown_endpoints(spec, {*known, *deployed})
+    return sentences
+
+
+def _unknown_endpoints(spec: scheduler_pb2.AppSpec, known: set[AppName]) -> list[str]:
+    sentences = []
+    for parameter in spec.parameters:
+        name = parameter.app_endpoint
+        if not name or AppName(spec.project, spec.domain, name) in known:
+            continue
+        near = difflib.get_close_matches(name, [each.name for each in known], n=1)
+        sentences.append(
+            f"parameter `{parameter.name}` of app `{spec.name}` is the endpoint of app "
+            f"`{name[:70]}`, which is neither in this deploy nor in "
+            f"{spec.project}/{spec.domain}: "
+            + (f"did you mean `{near[0]}`?" if near else "deploy it too, or before")
+        )
     return sentences
 
 

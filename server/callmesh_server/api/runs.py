@@ -192,7 +192,9 @@ class RunApi:
         problems.raise_if_any()
         run = await self._live.whole_run(name)
         if run is None:
-            raise NotFoundError(f"there is no run `{name}`: list what there is")
+            raise NotFoundError(
+                f"there is no run `{name}`: `callmesh get runs` lists what there is"
+            )
         if not has_ended(run):
             run.message = runs.why_waiting(self._live.world, run)
         return run

@@ -109,7 +109,10 @@ class SecretApi:
 
         async def change() -> secret_pb2.DeleteSecretResponse:
             if not self._secrets.remove(project, domain, name):
-                raise NotFoundError(f"there is no secret `{name[:70]}` in {project}/{domain}")
+                raise NotFoundError(
+                    f"there is no secret `{name[:70]}` in {project}/{domain}: "
+                    "`callmesh get secrets` lists what there is"
+                )
             record = self._database.records.delete_secret(project, domain, name)
             self._applier.also(f"secret/{project}/{domain}/{name}", [record])
             # Nodes keep what their instances need for a restart.

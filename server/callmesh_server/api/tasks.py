@@ -127,7 +127,7 @@ class TaskApi:
         if elsewhere:
             places = ", ".join(sorted(set(elsewhere)))
             return NotFoundError(f"{sentence}: one is in {places}; name its project and domain")
-        return NotFoundError(f"{sentence}: deploy it, or list what there is")
+        return NotFoundError(f"{sentence}: deploy it; `callmesh get tasks` lists what there is")
 
 
 def _answers_to(task: scheduler_pb2.Task, name: str) -> bool:

@@ -93,7 +93,8 @@ def _progress(
         return Finding(c.PROGRESSING, TRUE, "StoppingOld", message)
     if unplaced is not None:
         message = f"{revision} fits no node: {unplaced.why}"
-        return Finding(c.PROGRESSING, FALSE, c.UNSCHEDULABLE, message)
+        reason = c.UNSUITABLE if unplaced.never else c.UNSCHEDULABLE
+        return Finding(c.PROGRESSING, FALSE, reason, message)
     if have < wanted:
         return Finding(c.PROGRESSING, TRUE, "Placing", f"{revision} is being placed")
     if rollout.complete:
@@ -111,7 +112,7 @@ def _serving(app: App, rollout: Rollout, progress: Finding, callable_now: int) -
     message = f"{callable_now} of {wanted} ready"
     if not rollout.complete:
         message += f" of revision {app.serving_revision}; {_first_line(progress.message)}"
-    elif progress.reason == c.UNSCHEDULABLE:
+    elif progress.reason in c.FITS_NO_NODE:
         message += f"; {progress.message}"
     reason = c.SERVING if callable_now >= wanted else "Degraded"
     return Finding(c.READY, TRUE, reason, message)

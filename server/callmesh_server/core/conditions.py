@@ -24,6 +24,8 @@ UNKNOWN = common_pb2.CONDITION_STATUS_UNKNOWN
 
 # Reasons that decisions read back.
 UNSCHEDULABLE = "Unschedulable"
+UNSUITABLE = "Unsuitable"
+FITS_NO_NODE = (UNSCHEDULABLE, UNSUITABLE)
 STARTING = "Starting"
 START_FAILED = "StartFailed"
 SERVING = "Serving"

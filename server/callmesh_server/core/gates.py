@@ -64,6 +64,6 @@ def _why(world: World, name: AppName, app: App, seen: frozenset[AppName]) -> str
     if app.state == pb.APP_STATE_FAILED:
         return "which failed to start"
     placing = conditions.find(app, conditions.PROGRESSING)
-    if placing is not None and placing.reason == conditions.UNSCHEDULABLE:
+    if placing is not None and placing.reason in conditions.FITS_NO_NODE:
         return "which fits no node"
     return "which is starting"

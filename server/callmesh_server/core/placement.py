@@ -24,6 +24,8 @@ class Rejection:
     reason: str
     # It would, once other work on it has ended.
     busy: bool = False
+    # It never would: it has not what is asked for.
+    never: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Placement:
     def busy(self) -> bool:
         """Whether a node would take the work once other work has ended."""
         return any(each.busy for each in self.rejections)
+
+    @property
+    def never(self) -> bool:
+        """Whether every node that there is lacks what is asked for."""
+        return bool(self.rejections) and all(each.never for each in self.rejections)
 
     @property
     def why(self) -> str:
@@ -124,16 +131,22 @@ def _unsuitable(
     has = state.record.capacity
     used = world.usage.get(state.name, NO_USAGE)
     if gpu:
-        return Rejection(state.name, f"has no GPU, and `{gpu}` is asked for")
+        return Rejection(state.name, f"has no GPU, and `{gpu}` is asked for", never=True)
     if python and not has.shared_cpu and python not in has.python_versions:
         offered = ", ".join(has.python_versions) or "none"
         return Rejection(state.name, f"lacks Python {python}; it has {offered}")
-    if memory and used.memory + memory > has.memory:
+    if memory > has.memory:
+        return Rejection(
+            state.name,
+            f"has {_size(has.memory)} memory, and {_size(memory)} is asked for",
+            never=True,
+        )
+    if used.memory + memory > has.memory and memory:
         return Rejection(
             state.name,
             f"has {_size(has.memory - used.memory)} of {_size(has.memory)} memory unreserved, "
             f"and {_size(memory)} is asked for",
-            busy=memory <= has.memory,
+            busy=True,
         )
     if cpu and not has.shared_cpu and used.cpu + cpu > has.cpu + 1e-9:
         return Rejection(
@@ -141,6 +154,7 @@ def _unsuitable(
             f"has {has.cpu - used.cpu:g} of {has.cpu:g} cores unreserved, "
             f"and {cpu:g} are asked for",
             busy=cpu <= has.cpu,
+            never=cpu > has.cpu,
         )
     return None
 

@@ -98,7 +98,7 @@ def test_what_fits_no_node_names_every_node_and_starts_when_there_is_room(core):
     reason, message = core.said("two")
     assert reason == "Unschedulable"
     assert "node `n1` has 200 MiB of 1000 MiB memory unreserved, and 800 MiB" in message
-    assert "node `n2` has 100 MiB of 100 MiB memory unreserved, and 800 MiB" in message
+    assert "node `n2` has 100 MiB memory, and 800 MiB" in message
     core.delete("one")
     core.all_gone("one")
     assert core.only("two").node == "n1"

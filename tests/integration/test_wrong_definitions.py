@@ -30,8 +30,8 @@ REFUSED = {
     "endpoint": (
         'a = web("asks", parameters=[P(name="u", value=Endpoint(app_name="nowhere"))])\n',
         (
-            "parameter `u` of app `asks` is the endpoint of app `nowhere`, which is neither in this "
-            "deploy nor in default/development: deploy it too, or before"
+            "parameter `u` of app `asks` is the endpoint of app `nowhere`, which is neither in "
+            "this deploy nor in default/development: deploy it too, or before"
         ),
     ),
     "twins": (

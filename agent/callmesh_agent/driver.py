@@ -75,10 +75,13 @@ class Driver:
         self._clock = Clock()
         self._parts: Parts
         self._group: asyncio.TaskGroup
-        self._waiting: deque[events.Event] = deque()
+        # What is to happen, and the time before which it does not.
+        self._waiting: deque[tuple[events.Event, float]] = deque()
         self._busy = False
         self._closed = False
-        self._timers: dict[events.Key, asyncio.TimerHandle] = {}
+        # When each key is to be woken, and what is set: perhaps too early, never too late.
+        self._wakes: dict[events.Key, float] = {}
+        self._timers: dict[events.Key, tuple[float, asyncio.TimerHandle]] = {}
         self._listeners = ports.ListenerTable()
         self._probes: dict[str, asyncio.Task[None]] = {}
 
@@ -87,17 +90,18 @@ class Driver:
         self._parts = parts
         self._group = group
 
-    def deliver(self, event: events.Event) -> None:
+    def deliver(self, event: events.Event, not_before: float = 0.0) -> None:
         """Let an event happen, after those that came before it."""
         if self._closed:
             return
-        self._waiting.append(event)
+        self._waiting.append((event, not_before))
         if self._busy:
             return
         self._busy = True
         try:
             while self._waiting:
-                self._step(self._waiting.popleft(), self._clock.now())
+                event, earliest = self._waiting.popleft()
+                self._step(event, max(earliest, self._clock.now()))
         finally:
             self._busy = False
 
@@ -121,7 +125,7 @@ class Driver:
     def close(self) -> None:
         """Nothing happens any more."""
         self._closed = True
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
 
     def run_of(self, worker_id: str) -> str:
@@ -142,7 +146,7 @@ class Driver:
             case do.SendGo(worker_id, go):
                 parts.socket.send(worker_id, workload_pb2.WorkloadReply(go=go))
             case do.SendAck(worker_id, ack):
-                parts.socket.send(worker_id, workload_pb2.WorkloadReply(ack=ack))
+                parts.socket.send_soon(worker_id, workload_pb2.WorkloadReply(ack=ack))
             case do.ReportAttempt(report):
                 parts.session.report_attempt(report)
                 if report.phase not in _OPEN and report.worker:
@@ -205,21 +209,32 @@ class Driver:
         self._group.create_task(to_its_end())
 
     def _wake_at(self, key: events.Key, at: float | None) -> None:
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
-        if at is not None:
-            delay = max(0.0, at - self._clock.now())
-            loop = asyncio.get_running_loop()
-            self._timers[key] = loop.call_later(delay, self._woke, key, at)
-
-    def _woke(self, key: events.Key, at: float) -> None:
-        self._timers.pop(key, None)
-        # A timer that fires a breath too early must not be lost.
-        if self._busy:
-            self._waiting.append(events.Woke(key))
+        if at is None:
+            self._wakes.pop(key, None)
             return
-        self._step(events.Woke(key), max(at, self._clock.now()))
+        self._wakes[key] = at
+        timer = self._timers.get(key)
+        if timer is not None:
+            # A worker's is put off with every run: a timer that comes too
+            # early sets itself again, which is cheaper.
+            if timer[0] <= at:
+                return
+            timer[1].cancel()
+        delay = max(0.0, at - self._clock.now())
+        loop = asyncio.get_running_loop()
+        self._timers[key] = at, loop.call_later(delay, self._woke, key, at)
+
+    def _woke(self, key: events.Key, set_for: float) -> None:
+        del self._timers[key]
+        at = self._wakes.get(key)
+        if at is None:
+            return
+        if at > set_for:
+            self._wake_at(key, at)
+            return
+        del self._wakes[key]
+        # A timer that fires a breath too early must not be lost.
+        self.deliver(events.Woke(key), at)
 
     async def _signal(self, process_id: str, signal: int, kill_after: float) -> None:
         try:

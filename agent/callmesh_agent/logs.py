@@ -73,8 +73,10 @@ class Logs:
     def attempt_ended(self, worker: str, start: int, end: int) -> None:
         """An attempt's part of its worker's file is complete; 0: at its present size."""
         if not end:
-            path = self._worker_file(worker)
-            end = path.stat().st_size if path.exists() else start
+            try:
+                end = self._worker_file(worker).stat().st_size
+            except FileNotFoundError:
+                end = start
         self._ends[worker, start] = end
         if len(self._ends) > REMEMBERED:
             self._ends.popitem(last=False)

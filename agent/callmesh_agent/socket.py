@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,8 +22,10 @@ from callmesh_agent.calls import Caller, Requests, failed, forward
 from callmesh_agent.core import events, zygotes
 from callmesh_agent.identities import Identities
 from callmesh_agent.link import Link, WorkloadIdentity
+from callmesh_agent.outgoing import Outgoing
+from callmesh_agent.worker_reports import WorkerReports
 from callmesh_wire.errors import FailedPreconditionError
-from callmesh_wire.frames import MAX_FRAME, FrameProblem, encode
+from callmesh_wire.frames import MAX_FRAME, FrameProblem
 from callmeshpb.v1 import supervisor_pb2, workload_pb2
 
 MAX_CONNECTIONS = 2048
@@ -31,7 +33,6 @@ MAX_CONNECTIONS = 2048
 MAX_CALLS = 256
 # A process may speak before the supervisor's answer to its start is heard.
 INTRODUCTION = 2.0
-WRITE_HIGH = 1 << 20
 _CREDENTIALS = struct.Struct("3i")
 _AT_IMPORT = FailedPreconditionError(
     "the module calls the mesh while it is imported: put that under "
@@ -60,6 +61,7 @@ class WorkloadSocket:
         self.around = around
         self.lines: dict[str, Connection] = {}
         self.connections: set[Connection] = set()
+        self.reports = WorkerReports(around.deliver)
         self.group: asyncio.TaskGroup | None = None
         self._known = asyncio.Event()
 
@@ -81,7 +83,13 @@ class WorkloadSocket:
         """To a worker's main connection; nothing happens where that is gone."""
         line = self.lines.get(worker_id)
         if line is not None:
-            line.send(message)
+            line.out.send(message)
+
+    def send_soon(self, worker_id: str, message: workload_pb2.WorkloadReply) -> None:
+        """The same, for what nobody waits for: it leaves with the next message, or soon."""
+        line = self.lines.get(worker_id)
+        if line is not None:
+            line.out.send_soon(message)
 
     def introduce(self) -> None:
         """A process was started: who waits to be known may look again."""
@@ -106,6 +114,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: WorkloadSocket) -> None:
         self._owner = owner
+        self.out = Outgoing()
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._pid = 0
@@ -115,8 +124,6 @@ class Connection(asyncio.Protocol):
         self._early: list[workload_pb2.WorkloadMessage] = []
         self._worker = ""
         self._calls: dict[int, tuple[Requests, asyncio.Task[None]]] = {}
-        self._writable = asyncio.Event()
-        self._writable.set()
         self._holds = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -124,7 +131,7 @@ class Connection(asyncio.Protocol):
         # uvloop's transports are not subclasses of asyncio's.
         transport = cast("asyncio.Transport", transport)
         self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_HIGH)
+        self.out.open(transport)
         self._owner.connections.add(self)
         peer = transport.get_extra_info("socket")
         raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -139,20 +146,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, problem: Exception | None) -> None:
         """Its calls end; a worker has a moment to come back."""
         self._owner.connections.discard(self)
-        self._writable.set()
+        self.out.close()
         for _, task in list(self._calls.values()):
             task.cancel()
         if self._worker and self._owner.lines.get(self._worker) is self:
             del self._owner.lines[self._worker]
+            self._owner.reports.release(self._worker)
             self._owner.around.deliver(events.WorkerDisconnected(self._worker))
 
     def pause_writing(self) -> None:
         """The workload reads slowly: its streams wait."""
-        self._writable.clear()
+        self.out.pause()
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        self._writable.set()
+        self.out.resume()
 
     def data_received(self, data: bytes) -> None:
         """Take the whole frames out of what has come."""
@@ -173,11 +181,6 @@ class Connection(asyncio.Protocol):
             self._refuse(f"sent what is not a frame: {problem}")
             return
         del buffer[:start]
-
-    def send(self, message: workload_pb2.WorkloadReply) -> None:
-        """Send one message; one that nobody reads any more is dropped."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(message))
 
     def abort(self) -> None:
         """End it now."""
@@ -207,7 +210,7 @@ class Connection(asyncio.Protocol):
             return
         match kind:
             case "attempt" if self._worker:
-                self._owner.around.deliver(events.WorkerReported(self._worker, message.attempt))
+                self._owner.reports.take(self._worker, message.attempt)
             case "call":
                 self._call(message.call)
             case "data":
@@ -226,11 +229,12 @@ class Connection(asyncio.Protocol):
             self._refuse(f"says that it is `{claimed}` and is `{process.process_id}`")
             return
         self._said_hello = True
-        self.send(workload_pb2.WorkloadReply(welcome={"node": self._owner.around.node}))
+        self.out.send(workload_pb2.WorkloadReply(welcome={"node": self._owner.around.node}))
         if kind == "worker" and not hello.calls_only and self._pid == process.pid:
             self._worker = its_id
             before = self._owner.lines.get(its_id)
             self._owner.lines[its_id] = self
+            self._owner.reports.release(its_id)
             if before is not None:
                 before.abort()
             report = hello.attempt if hello.HasField("attempt") else None
@@ -241,7 +245,7 @@ class Connection(asyncio.Protocol):
         if group is None or len(self._calls) >= MAX_CALLS or call.id in self._calls:
             raise FrameProblem("too many calls at once on one connection")
         if self._process is not None and self._process.process_id.startswith(zygotes.PREFIX):
-            self.send(workload_pb2.WorkloadReply(reply=failed(call.id, _AT_IMPORT)))
+            self.out.send(workload_pb2.WorkloadReply(reply=failed(call.id, _AT_IMPORT)))
             return
         requests = Requests(self._hold, self._resume)
         if not call.streaming:
@@ -253,8 +257,8 @@ class Connection(asyncio.Protocol):
                 call,
                 requests,
                 Caller(self._identity),
-                lambda reply: self.send(workload_pb2.WorkloadReply(reply=reply)),
-                self._until_writable,
+                lambda reply: self.out.send(workload_pb2.WorkloadReply(reply=reply)),
+                self.out.until_writable,
             )
         )
         self._calls[call.id] = (requests, task)
@@ -281,9 +285,6 @@ class Connection(asyncio.Protocol):
             app=labels.get("app", ""),
             run=self._owner.around.run_of(its_id) if kind == "worker" else "",
         )
-
-    def _until_writable(self) -> Awaitable[object] | None:
-        return None if self._writable.is_set() else self._writable.wait()
 
     def _hold(self) -> None:
         self._holds += 1

@@ -29,6 +29,54 @@ class BlockingInLoopError(RuntimeError):
     """A blocking call on the thread of callmesh's own event loop: it would wait for itself."""
 
 
+class _Awaited(Generic[R]):
+    """A coroutine on the background loop that a thread waits for.
+
+    The thread is woken by the coroutine's last step itself. Futures chained
+    from the loop to the thread would wake it two turns of the loop later, and a
+    run crosses here twice.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
+        self._coroutine = coroutine
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        self._task: asyncio.Task[None]
+        self._result: R
+        self._problem: BaseException | None = None
+
+    def start(self) -> None:
+        """Run it. On the loop, in the context of whoever waits."""
+        # The thread that waits owns it, and cancels it when it waits no longer.
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """Nobody waits. On the loop, after `start`."""
+        self._task.cancel()
+
+    def wait(self) -> None:
+        """Return once it has ended. On the waiting thread."""
+        self._ended.acquire()
+
+    def result(self) -> R:
+        """What it returned or raised, once it has ended."""
+        if self._problem is None:
+            return self._result
+        try:
+            raise self._problem
+        finally:
+            # The traceback holds this frame: no cycle is to be left behind.
+            self._problem = None
+
+    async def _run(self) -> None:
+        try:
+            self._result = await self._coroutine
+        except BaseException as problem:  # noqa: BLE001 - raised again in the thread
+            self._problem = problem
+        finally:
+            self._ended.release()
+
+
 class Bridge:
     """One background thread with one loop.
 
@@ -59,11 +107,14 @@ class Bridge:
                 "a blocking call was made on the thread of callmesh's own event loop, where it "
                 "would wait for itself: use its `.aio` form and await it"
             )
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        awaited = _Awaited(coroutine)
+        self.loop.call_soon_threadsafe(awaited.start)
         try:
-            return future.result()
-        finally:
-            future.cancel()
+            awaited.wait()
+        except BaseException:
+            self.loop.call_soon_threadsafe(awaited.cancel)
+            raise
+        return awaited.result()
 
     async def arun(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Await a coroutine that runs on the background loop."""
@@ -131,7 +182,7 @@ class Verb(Generic[P, R]):
 
     def __init__(self, body: Callable[P, Coroutine[Any, Any, R]]) -> None:
         self._body = body
-        functools.update_wrapper(cast("Callable[..., Any]", self), body)
+        self.__doc__ = body.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return bridge().run(self._body(*args, **kwargs))
@@ -226,7 +277,9 @@ async def aiterate(generator: AsyncGenerator[T, None]) -> AsyncIterator[T]:
 
 def verb(body: Callable[P, Coroutine[Any, Any, R]]) -> Verb[P, R]:
     """Decorate an async function."""
-    return Verb(body)
+    made = Verb(body)
+    functools.update_wrapper(cast("Callable[..., Any]", made), body)
+    return made
 
 
 def immediate(body: Callable[P, R]) -> Immediate[P, R]:

@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 MAX_FRAME = 64 * 1024 * 1024
+# What is read at once: a frame or several.
+_READ = 64 * 1024
 _LENGTH = struct.Struct(">I")
 
 Incoming = TypeVar("Incoming", bound=Message)
@@ -55,6 +57,8 @@ class BlockingFrames(Generic[Incoming]):
     def __init__(self, connection: socket.socket, kind: type[Incoming]) -> None:
         self.connection = connection
         self._kind = kind
+        # What was read and not yet given out.
+        self._buffer = bytearray()
 
     def send(self, message: Message) -> None:
         """Send one message whole."""
@@ -62,27 +66,24 @@ class BlockingFrames(Generic[Incoming]):
 
     def receive(self) -> Incoming | None:
         """The next message, or None when the peer has closed."""
-        head = self._exactly(_LENGTH.size)
-        if head is None:
-            return None
-        payload = self._exactly(_checked(head))
-        if payload is None:
-            raise FrameProblem("the stream ended inside a frame")
-        return _decode(payload, self._kind)
-
-    def _exactly(self, size: int) -> bytes | None:
-        parts = bytearray()
-        while len(parts) < size:
-            part = self.connection.recv(min(size - len(parts), 1 << 20))
+        buffer, needed = self._buffer, _LENGTH.size
+        while True:
+            if len(buffer) >= _LENGTH.size:
+                needed = _LENGTH.size + _checked(buffer[: _LENGTH.size])
+                if len(buffer) >= needed:
+                    break
+            part = self.connection.recv(min(max(needed - len(buffer), _READ), 1 << 20))
             if not part:
-                if parts:
+                if buffer:
                     raise FrameProblem("the stream ended inside a frame")
                 return None
-            parts += part
-        return bytes(parts)
+            buffer += part
+        payload = bytes(buffer[_LENGTH.size : needed])
+        del buffer[:needed]
+        return _decode(payload, self._kind)
 
 
-def _checked(head: bytes) -> int:
+def _checked(head: bytes | bytearray) -> int:
     (length,) = _LENGTH.unpack(head)
     if length > MAX_FRAME:
         raise FrameProblem(f"a frame of {length} bytes is over the limit of {MAX_FRAME}")

@@ -136,14 +136,15 @@ class RunWrites:
             if pending.count:
                 continue
             del self._pending[name]
-            # User code first: it is what everybody waits for.
+            # First what somebody waits for: an end is told before it is
+            # acknowledged, and user code starts before its run is told of.
+            if pending.end is not None:
+                self._ended(name)
+                self._live.show_end(pending.end)
             for node, message in pending.waiting:
                 self._send(node, message)
             if pending.end is None:
                 self._changes.notify(RunChanged(name))
-            else:
-                self._ended(name)
-                self._live.show_end(pending.end)
 
     def _insert(self, run: scheduler_pb2.Run, new: _New) -> None:
         def done(error: CallmeshError | None) -> None:

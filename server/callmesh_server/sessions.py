@@ -30,7 +30,7 @@ from callmesh_wire.errors import (
     UnavailableError,
 )
 from callmesh_wire.names import NameProblem, check_scope
-from callmeshpb.v1 import node_pb2, scheduler_pb2
+from callmeshpb.v1 import node_pb2
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,6 @@ OLDEST_PROTOCOL_VERSION = 1
 # A session whose agent does not read is ended; it reconnects and is told anew.
 MAX_OUTBOX = 100_000
 MAX_LOG_CHUNKS = 1_000
-# A start is taken in after this time, unless the end came before, which says
-# all that the start did: a short run costs one decision, and its caller hears
-# of its end, not of its start.
-START_SECONDS = 0.003
 
 PortsTaken = Callable[[str, Sequence[int]], None]
 React = Callable[[Callable[[World, float], list[do.Action]]], None]
@@ -109,8 +105,6 @@ class Sessions:
         self._lease = lease
         self._sessions: dict[str, _Session] = {}
         self._logs: dict[str, tuple[str, asyncio.Queue[node_pb2.LogChunk]]] = {}
-        # Reports of starts, by run, for START_SECONDS.
-        self._starts: dict[str, tuple[str, node_pb2.AttemptReport]] = {}
         self._log_number = itertools.count(1)
         self._react: React
         self._flush: Callable[[], None]
@@ -262,7 +256,7 @@ class Sessions:
     def _take(self, node: str, message: node_pb2.AgentMessage) -> None:
         match message.WhichOneof("message"):
             case "attempt":
-                self._attempt(node, message.attempt)
+                self._react(partial(_attempt_reported, node, message.attempt))
             case "instance":
                 self._react(lambda w, now: instances.reported(w, node, message.instance, now))
             case "instances_complete":
@@ -283,30 +277,6 @@ class Sessions:
             case _:
                 # A renewal of the lease, which every message is.
                 pass
-
-    def _attempt(self, node: str, report: node_pb2.AttemptReport) -> None:
-        """Take a report; that of a start waits for an end that may follow at once."""
-        starts = self._starts
-        if report.phase == scheduler_pb2.ATTEMPT_PHASE_RUNNING and self._is_settled(node):
-            if not starts:
-                asyncio.get_running_loop().call_later(START_SECONDS, self._take_starts)
-            starts[report.run] = (node, report)
-            return
-        if starts:
-            started = starts.get(report.run)
-            if started is not None and started[1].fence == report.fence:
-                del starts[report.run]
-        self._react(partial(_attempt_reported, node, report))
-
-    def _take_starts(self) -> None:
-        starts, self._starts = self._starts, {}
-        for node, report in starts.values():
-            self._react(partial(_attempt_reported, node, report))
-        self._flush()
-
-    def _is_settled(self, node: str) -> bool:
-        state = self._ledger.world.nodes.get(node)
-        return state is not None and state.attempts_complete
 
     def _logged(self, node: str, chunk: node_pb2.LogChunk) -> None:
         known = self._logs.get(chunk.stream_id)

@@ -47,10 +47,9 @@ def ordered(draft: Draft, order: node_pb2.AttemptOrder) -> None:
         if draft.session:
             draft.do(ReportAttempt(known.report))
         return
-    recipe = pools.recipe_of(order)
-    pool = pools.key_of(recipe)
+    pool = pools.key_of(order)
     if pool not in draft.pools:
-        draft.put_pool(Pool(key=pool, recipe=recipe))
+        draft.put_pool(Pool(key=pool, recipe=pools.recipe_of(order)))
     report = node_pb2.AttemptReport(
         run=order.run,
         number=order.number,
@@ -69,7 +68,7 @@ def released(draft: Draft, go: node_pb2.AttemptGo) -> None:
         return
     if attempt.released:
         return
-    draft.put_attempt(replace(attempt, released=True))
+    draft.put_attempt(attempt._replace(released=True))
     if attempt.stage is Stage.PREPARED and not attempt.stopping:
         draft.do(SendGo(attempt.worker, go))
 
@@ -89,8 +88,8 @@ def stop_requested(draft: Draft, stop: node_pb2.AttemptStop) -> None:
         )
     else:
         grace = stop.grace.ToTimedelta().total_seconds() or draft.limits.kill
-        draft.put_attempt(replace(attempt, stopping=stop.reason or "stopped"))
-        draft.put_worker(replace(worker, retiring=True, wake_at=draft.now + grace + 2.0))
+        draft.put_attempt(attempt._replace(stopping=stop.reason or "stopped"))
+        draft.put_worker(worker._replace(retiring=True, wake_at=draft.now + grace + 2.0))
         draft.do(
             SignalProcess(workers.PREFIX + worker.id, signal.SIGTERM, kill_after=max(grace, 0.1))
         )
@@ -111,7 +110,7 @@ def acknowledged(draft: Draft, ack: node_pb2.AttemptAck) -> None:
     if worker is None:
         pools.drop_if_unused(draft, attempt.pool)
     elif worker.attempt == key:
-        workers.kill(draft, replace(worker, attempt=None))
+        workers.kill(draft, worker._replace(attempt=None))
 
 
 def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> None:
@@ -125,15 +124,14 @@ def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> No
         return
     ended = report.phase in _ENDED
     draft.put_attempt(
-        replace(
-            attempt,
+        attempt._replace(
             stage=Stage.ENDED if ended else Stage.RUNNING,
             report=_as_stopped(attempt, report) if ended else report,
         )
     )
     worker = draft.workers.get(worker_id)
     if not ended and worker is not None and worker.wake_at is not None and not worker.retiring:
-        draft.put_worker(replace(worker, wake_at=None))
+        draft.put_worker(worker._replace(wake_at=None))
     if ended and worker is not None and worker.attempt == key:
         workers.freed(draft, worker)
         pool = draft.pools.get(worker.pool)
@@ -159,8 +157,7 @@ def connected(draft: Draft, worker_id: str, report: node_pb2.AttemptReport | Non
     worker = draft.workers.get(worker_id)
     if worker is None:
         return
-    here = replace(
-        worker,
+    here = worker._replace(
         started=True,
         connected=True,
         awaited=False,
@@ -183,7 +180,7 @@ def came_back_with(draft: Draft, worker: Worker, report: node_pb2.AttemptReport)
     here = draft.workers[worker.id]
     if here.attempt is not None and draft.attempts[here.attempt].stage is Stage.PREPARED:
         # Whether it has begun that one is said right behind this, or the order was lost.
-        draft.put_worker(replace(here, wake_at=draft.now + draft.limits.worker_return))
+        draft.put_worker(here._replace(wake_at=draft.now + draft.limits.worker_return))
 
 
 def _adopt(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> None:
@@ -196,14 +193,14 @@ def _adopt(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> None
     stage = Stage.ENDED if ended else Stage.RUNNING
     draft.put_attempt(Attempt(key=key, stage=stage, report=report, worker=worker_id, released=True))
     if not ended:
-        draft.put_worker(replace(worker, attempt=key, wake_at=None))
+        draft.put_worker(worker._replace(attempt=key, wake_at=None))
 
 
 def _tell_again(draft: Draft, worker: Worker) -> None:
     """It holds no report, so it has not begun: what it was told went down with the line."""
     assert worker.attempt is not None
     attempt = draft.attempts[worker.attempt]
-    draft.put_worker(replace(worker, wake_at=None))
+    draft.put_worker(worker._replace(wake_at=None))
     if attempt.stage is Stage.PREPARED and attempt.order is not None and not attempt.stopping:
         draft.do(SendPrepare(worker.id, attempt.order))
         if attempt.released:
@@ -217,7 +214,7 @@ def disconnected(draft: Draft, worker_id: str) -> None:
         return
     back_by = draft.now + draft.limits.worker_return
     draft.put_worker(
-        replace(worker, connected=False, wake_at=worker.wake_at if worker.retiring else back_by)
+        worker._replace(connected=False, wake_at=worker.wake_at if worker.retiring else back_by)
     )
 
 

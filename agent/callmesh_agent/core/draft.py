@@ -54,10 +54,11 @@ class Draft:
         self.base_failures = dict(state.base_failures)
         self.warm = state.warm
         self.instructions: list[Instruction] = []
-        self._instances: set[str] = set()
-        self._attempts: set[AttemptKey] = set()
-        self._workers: set[str] = set()
-        self._zygotes: set[str] = set()
+        # What was changed, in the order of the first change.
+        self._instances: dict[str, None] = {}
+        self._attempts: dict[AttemptKey, None] = {}
+        self._workers: dict[str, None] = {}
+        self._zygotes: dict[str, None] = {}
 
     def do(self, *instructions: Instruction) -> None:
         """Add to what the driver shall do."""
@@ -71,37 +72,37 @@ class Draft:
     def put(self, instance: Instance) -> None:
         """Replace an instance."""
         self.instances[instance.id] = instance
-        self._instances.add(instance.id)
+        self._instances[instance.id] = None
 
     def remove(self, instance_id: str) -> None:
         """Forget an instance; it is reported as gone."""
         self.instances.pop(instance_id, None)
-        self._instances.add(instance_id)
+        self._instances[instance_id] = None
 
     def put_attempt(self, attempt: Attempt) -> None:
         """Replace an attempt."""
         self.attempts[attempt.key] = attempt
-        self._attempts.add(attempt.key)
+        self._attempts[attempt.key] = None
 
     def put_worker(self, worker: Worker) -> None:
         """Replace a worker."""
         self.workers[worker.id] = worker
-        self._workers.add(worker.id)
+        self._workers[worker.id] = None
 
     def remove_worker(self, worker_id: str) -> None:
         """Forget a worker."""
         self.workers.pop(worker_id, None)
-        self._workers.add(worker_id)
+        self._workers[worker_id] = None
 
     def put_zygote(self, zygote: Zygote) -> None:
         """Replace a zygote."""
         self.zygotes[zygote.id] = zygote
-        self._zygotes.add(zygote.id)
+        self._zygotes[zygote.id] = None
 
     def remove_zygote(self, zygote_id: str) -> None:
         """Forget a zygote."""
         self.zygotes.pop(zygote_id, None)
-        self._zygotes.add(zygote_id)
+        self._zygotes[zygote_id] = None
 
     def put_pool(self, pool: Pool) -> None:
         """Replace a pool."""
@@ -109,8 +110,6 @@ class Draft:
 
     def finish(self) -> tuple[State, list[Instruction]]:
         """The next state, and everything to do in order: publish first."""
-        first = self._publications()
-        last = [*self._reports(), *self._wakes()]
         state = replace(
             self._before,
             instances=self.instances,
@@ -128,7 +127,12 @@ class Draft:
             base_failures=self.base_failures,
             warm=self.warm,
         )
-        return state, [*first, *self.instructions, *last]
+        return state, [
+            *self._publications(),
+            *self.instructions,
+            *self._reports(),
+            *self._wakes(),
+        ]
 
     def _publications(self) -> list[Instruction]:
         if not self._instances:
@@ -141,13 +145,13 @@ class Draft:
         if not self.session:
             return []
         made: list[Instruction] = []
-        for instance_id in sorted(self._instances):
+        for instance_id in self._instances:
             report = reports.change_of_instance(
                 self._before.instances.get(instance_id), self.instances.get(instance_id)
             )
             if report is not None:
                 made.append(ReportInstance(report))
-        for key in sorted(self._attempts):
+        for key in self._attempts:
             attempt = self.attempts.get(key)
             before = self._before.attempts.get(key)
             known = before.report if before is not None else None
@@ -164,7 +168,7 @@ class Draft:
             ("worker", self._workers, self._before.workers, self.workers),
             ("zygote", self._zygotes, self._before.zygotes, self.zygotes),
         ):
-            for each in sorted(ids):
+            for each in ids:
                 old, new = before.get(each), after.get(each)
                 was = old.wake_at if old is not None else None
                 wanted = new.wake_at if new is not None else None

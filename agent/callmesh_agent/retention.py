@@ -1,4 +1,4 @@
-"""How long what has ended stays on disk: logs and code, each within a cap."""
+"""How long what has ended stays on disk: logs, code and environments, each within a cap."""
 
 from __future__ import annotations
 
@@ -8,29 +8,89 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from callmesh_agent import shelf
 from callmesh_agent.config import AgentSettings
+from callmesh_agent.environments import Environments
 from callmesh_agent.workspace import Workspace
+from callmeshpb.v1 import common_pb2
 
-EVERY = 3600.0
+FIRST = 5.0
+EVERY = 600.0
 # A log of what has ended is kept for a week, and all of a kind within so many bytes.
 LOG_SECONDS = 7 * 24 * 3600.0
 LOG_BYTES = 512 * 1024 * 1024
+LOG_KINDS = ("app", "worker", "zygote")
+# Code that nothing uses is kept for a week.
+BUNDLE_SECONDS = 7 * 24 * 3600.0
+InUse = Callable[[], Collection[str]]
 log = logging.getLogger("callmesh.agent")
 
 
-async def keep(
-    workspace: Workspace, settings: AgentSettings, in_use: Callable[[], Collection[str]]
-) -> None:
-    """Remove what is too old or too much, every hour, until cancelled."""
-    while True:
-        await asyncio.sleep(EVERY)
-        used = in_use()
-        removed = await asyncio.to_thread(workspace.prune, used)
-        for kind in ("app", "worker", "zygote"):
-            folder = settings.logs_dir / kind
-            removed += await asyncio.to_thread(prune_logs, folder, used, time.time())
-        if removed:
-            log.info("removed what was not used for long: %s", ", ".join(removed))
+class Retention:
+    """Looks at a node's disk from time to time, and removes what is too old or too much."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        workspace: Workspace,
+        environments: Environments,
+        report: Callable[[list[common_pb2.StorageUse]], None],
+    ) -> None:
+        self._settings = settings
+        self._workspace = workspace
+        self._environments = environments
+        self._report = report
+
+    async def keep(self, in_use: InUse, discarded: Callable[[tuple[str, ...]], None]) -> None:
+        """Work until cancelled. ``discarded`` hears what is gone, before it is."""
+        settings = self._settings
+        await asyncio.sleep(FIRST)
+        while True:
+            await asyncio.to_thread(self._workspace.touch, in_use())
+            bundles = await asyncio.to_thread(self._workspace.entries)
+            # From the choice to the renaming nothing else happens on the loop.
+            gone = shelf.surplus(
+                bundles,
+                in_use(),
+                time.time(),
+                cap=settings.bundles_cap,
+                keep_seconds=BUNDLE_SECONDS,
+            )
+            discarded(tuple(gone))
+            shelf.discard(settings.bundles_dir, gone)
+            await asyncio.to_thread(self._environments.touch, in_use())
+            built = await asyncio.to_thread(self._environments.entries)
+            more = shelf.surplus(built, in_use(), time.time(), cap=settings.environments_cap)
+            more += self._environments.halves()
+            discarded(tuple(more))
+            shelf.discard(settings.environments_dir, more)
+            gone += more
+            for folder in (settings.bundles_dir, settings.environments_dir):
+                await asyncio.to_thread(shelf.free, folder)
+            for kind in LOG_KINDS:
+                folder = settings.logs_dir / kind
+                gone += await asyncio.to_thread(prune_logs, folder, in_use(), time.time())
+            if gone:
+                log.info("removed what was not used for long: %s", ", ".join(gone))
+            self._report(await asyncio.to_thread(self._uses))
+            await asyncio.sleep(EVERY)
+
+    def _uses(self) -> list[common_pb2.StorageUse]:
+        settings = self._settings
+        built = [each.size for each in self._environments.entries().values()]
+        bundles = [each.size for each in self._workspace.entries().values()]
+        logs = [path.stat().st_size for path in settings.logs_dir.glob("*/*.log*")]
+        return [
+            _use("environments", settings.environments_dir, built, settings.environments_cap),
+            _use("bundles", settings.bundles_dir, bundles, settings.bundles_cap),
+            _use("logs", settings.logs_dir, logs, LOG_BYTES * len(LOG_KINDS)),
+        ]
+
+
+def _use(kind: str, folder: Path, sizes: list[int], cap: int) -> common_pb2.StorageUse:
+    return common_pb2.StorageUse(
+        kind=kind, folder=str(folder), bytes=sum(sizes), count=len(sizes), cap=cap
+    )
 
 
 def prune_logs(folder: Path, in_use: Collection[str], now: float) -> list[str]:

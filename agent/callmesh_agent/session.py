@@ -43,6 +43,7 @@ class Session:
         self._outbox: Outbox | None = None
         self._conditions: tuple[common_pb2.Condition, ...] = ()
         self._ports: tuple[int, ...] = ()
+        self._storage: tuple[common_pb2.StorageUse, ...] = ()
         self.opened = asyncio.Event()
 
     async def run(self) -> None:
@@ -96,8 +97,13 @@ class Session:
         said = node_pb2.PortsTaken(ports=self._ports)
         self._put(node_pb2.AgentMessage(ports_taken=said), "ports")
 
+    def report_storage(self, uses: Sequence[common_pb2.StorageUse]) -> None:
+        """Say what this node keeps on its disk, now and to every later session."""
+        self._storage = tuple(uses)
+        self._put_conditions()
+
     def _put_conditions(self) -> None:
-        said = node_pb2.NodeConditions(conditions=self._conditions)
+        said = node_pb2.NodeConditions(conditions=self._conditions, storage=self._storage)
         self._put(node_pb2.AgentMessage(conditions=said), "conditions")
 
     def _put(self, message: node_pb2.AgentMessage, key: object) -> None:

@@ -66,16 +66,18 @@ class Starts:
             environment=environment.of_instance(self._base(key), desired, parameters, secrets_dir),
             directory=directory,
             log_path=str(self.instance_log(instance.id)),
-            labels=_instance_labels(desired),
+            labels={**_instance_labels(desired), "bundle": spec.code.bundle, "python": key},
         )
+        workdir = _workdir(directory, spec.image)
         if spec.kind == scheduler_pb2.APP_KIND_COMMAND:
             request.argv.extend(environment.command_line(spec))
+            request.directory = workdir or directory
             request.pick_port = True
             return request
         start = workload_pb2.AppStart(instance_id=instance.id, code=spec.code, listen_fd=-1)
         request.listen = spec.kind == scheduler_pb2.APP_KIND_ASGI
         request.pick_port = not request.listen
-        begin = workload_pb2.WorkloadStart(app=start)
+        begin = workload_pb2.WorkloadStart(app=start, workdir=workdir)
         self._fork_or_spawn(request, begin, zygote, key, "callmesh.serve")
         return request
 
@@ -93,7 +95,8 @@ class Starts:
             labels=self._pool_labels(pool),
         )
         start = workload_pb2.WorkerStart(worker_id=worker_id, code=recipe.code)
-        begin = workload_pb2.WorkloadStart(worker=start)
+        workdir = _workdir(request.directory, recipe.image)
+        begin = workload_pb2.WorkloadStart(worker=start, workdir=workdir)
         self._fork_or_spawn(request, begin, zygote, self._key(recipe.image), "callmesh.execute")
         return request
 
@@ -122,7 +125,8 @@ class Starts:
             is_zygote=True,
         )
         start = workload_pb2.ZygoteStart(code=pool.recipe.code)
-        begin = workload_pb2.WorkloadStart(zygote=start)
+        workdir = _workdir(request.directory, pool.recipe.image)
+        begin = workload_pb2.WorkloadStart(zygote=start, workdir=workdir)
         self._fork_or_spawn(
             request, begin, parent, self._key(pool.recipe.image), "callmesh._zygote"
         )
@@ -167,6 +171,7 @@ class Starts:
         return {
             "pool": pool.key,
             "base": self.base_hash,
+            "bundle": pool.recipe.code.bundle,
             "python": self._key(pool.recipe.image),
             "project": pool.recipe.project,
             "domain": pool.recipe.domain,
@@ -200,6 +205,24 @@ def _instance_labels(desired: node_pb2.DesiredInstance) -> dict[str, str]:
         "fence": f"{instance.fence.epoch}.{instance.fence.counter}",
         **labels_of(desired.spec),
     }
+
+
+def _workdir(directory: str, image: common_pb2.Image) -> str:
+    """An image's working directory on this node; "" where it names none.
+
+    One inside the code is made where it is missing; one of the node's has to exist.
+    """
+    if not image.workdir:
+        return ""
+    place = Path(directory, image.workdir)
+    if not Path(image.workdir).is_absolute() and ".." not in place.parts:
+        place.mkdir(parents=True, exist_ok=True)
+    if not place.is_dir() or not os.access(place, os.X_OK):
+        raise FailedPreconditionError(
+            f"the image's working directory `{image.workdir}` is none that this node has and may "
+            "be entered: make it, or name one relative to the code"
+        )
+    return str(place)
 
 
 def base_hash(settings: AgentSettings) -> str:

@@ -13,20 +13,19 @@ import os
 import shutil
 import tarfile
 import tempfile
-import time
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from callmesh_agent import shelf
+from callmesh_agent.shelf import Entry
 from callmesh_wire.errors import DataLossError, ExhaustedError, FailedPreconditionError
 from callmeshpb.v1 import common_pb2
 
 # Of one bundle, unpacked.
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 100_000
-# Bundles that nothing uses are kept for so long.
-KEEP_SECONDS = 7 * 24 * 3600.0
 
 
 class Blobs(Protocol):
@@ -43,6 +42,8 @@ class Workspace:
     def __init__(self, folder: Path, blobs: Blobs) -> None:
         self._folder = folder
         self._blobs = blobs
+        # Of bundles, which never change.
+        self._sizes: dict[str, int] = {}
 
     def directory(self, code: common_pb2.Code) -> str:
         """Where unpacked code is; "" for none."""
@@ -94,19 +95,22 @@ class Workspace:
                 ) from None
         return str(target)
 
-    def prune(self, in_use: Collection[str], now: float | None = None) -> list[str]:
-        """Remove bundles that were not used for a week; their digests."""
-        now = time.time() if now is None else now
-        removed = []
-        for folder in self._folder.iterdir():
-            is_old = now - folder.stat().st_mtime > KEEP_SECONDS
-            if is_old and folder.name not in in_use:
-                if folder.is_dir():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    removed.append(folder.name)
-                else:
-                    folder.unlink(missing_ok=True)
-        return removed
+    def entries(self) -> dict[str, Entry]:
+        """Each bundle that is unpacked."""
+        found = {}
+        for folder in self._folder.glob("[!.]*"):
+            with contextlib.suppress(OSError):
+                used_at = folder.stat().st_mtime
+                if folder.name not in self._sizes:
+                    self._sizes[folder.name] = shelf.size_of(folder)
+                found[folder.name] = Entry(self._sizes[folder.name], used_at)
+        return found
+
+    def touch(self, in_use: Collection[str]) -> None:
+        """Note that bundles are being used."""
+        for digest in in_use:
+            with contextlib.suppress(OSError):
+                os.utime(self._folder / digest)
 
     @contextlib.contextmanager
     def _draft(self, digest: str) -> Iterator[Path]:

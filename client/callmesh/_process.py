@@ -29,7 +29,10 @@ def start_from(environ: Mapping[str, str]) -> workload_pb2.WorkloadStart:
     encoded = environ.get(START_VARIABLE, "")
     if not encoded:
         sys.exit(f"error: `{START_VARIABLE}` is not set: a node's agent starts this, not a person")
-    return workload_pb2.WorkloadStart.FromString(base64.b64decode(encoded))
+    start = workload_pb2.WorkloadStart.FromString(base64.b64decode(encoded))
+    if start.workdir:
+        os.chdir(start.workdir)
+    return start
 
 
 def line_buffered() -> None:

@@ -254,8 +254,8 @@ def _settle(child: Child) -> None:
         start.app.listen_fd = child.descriptors.get("listen", -1)
         if start.app.listen_fd >= 0:
             os.environ["CALLMESH_LISTEN_FD"] = str(start.app.listen_fd)
-    if start.directory:
-        os.chdir(start.directory)
+    if start.workdir or start.directory:
+        os.chdir(start.workdir or start.directory)
     wanted = [start.directory, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     for place in reversed([each for each in wanted if each and each not in sys.path]):
         sys.path.insert(0, place)

@@ -264,8 +264,12 @@ class Sessions:
             case "attempts_complete":
                 self._react(lambda w, now: liveness.attempts_complete(w, node, now))
             case "conditions":
-                found = message.conditions.conditions
-                self._react(lambda w, _: liveness.conditions_reported(w, node, found))
+                said = message.conditions
+                self._react(
+                    lambda w, _: liveness.conditions_reported(
+                        w, node, said.conditions, said.storage
+                    )
+                )
             case "ports_taken":
                 self._ports_taken(node, message.ports_taken.ports)
             case "view_taken":

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import textwrap
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mesh import Mesh, eventually
@@ -185,3 +188,108 @@ def test_a_build_that_fails_ends_the_run_and_a_later_one_succeeds(
     wheels.rmdir()
     hidden.rename(wheels)
     assert shared_mesh.json("run", str(file), "value")["outputs"] == 7
+
+
+def test_a_project_a_script_and_what_is_placed_beside_the_code(
+    shared_mesh: Mesh, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.11"\n'
+        'dependencies = ["humanize"]\n'
+    )
+    subprocess.run([Path(sys.executable).with_name("uv"), "lock", "-q"], cwd=project, check=True)
+    lock = project / "uv.lock"
+    # An older release than the newest one: only the lock says so.
+    (project / "pyproject.toml").write_text(
+        (project / "pyproject.toml").read_text().replace('"humanize"', '"humanize==4.10.0"')
+    )
+    subprocess.run([Path(sys.executable).with_name("uv"), "lock", "-q"], cwd=project, check=True)
+    (project / "pyproject.toml").write_text(
+        (project / "pyproject.toml").read_text().replace('"humanize==4.10.0"', '"humanize"')
+    )
+    assert "4.10.0" in lock.read_text()
+    script = write(
+        tmp_path, "header.py", '# /// script\n# dependencies = ["humanize==4.11.0"]\n# ///\n'
+    )
+    data = tmp_path / "elsewhere"
+    data.mkdir()
+    (data / "seed.txt").write_text("17")
+    file = write(
+        tmp_path,
+        "placed.py",
+        f"""
+        import callmesh as flyte
+
+        locked = flyte.TaskEnvironment(
+            "of-a-project",
+            image=flyte.Image.from_debian_base()
+            .with_uv_project("{project}/pyproject.toml")
+            .with_env_vars({{"FROM_IMAGE": "yes"}})
+            .with_source_folder("{data}", "data", copy_contents_only=True)
+            .with_workdir("data"),
+        )
+        scripted = flyte.TaskEnvironment(
+            "of-a-script", image=flyte.Image.from_uv_script("{script}", name="s"),
+        )
+
+        @locked.task
+        def locked_version() -> list[str]:
+            import os
+            import pathlib
+            import humanize
+
+            return [
+                humanize.__version__,
+                os.environ["FROM_IMAGE"],
+                pathlib.Path("seed.txt").read_text(),
+            ]
+
+        @scripted.task
+        def scripted_version() -> str:
+            import humanize
+
+            return humanize.__version__
+        """,
+    )
+    run = shared_mesh.json("run", str(file), "locked_version")
+    assert run["outputs"] == ["4.10.0", "yes", "17"]
+    assert shared_mesh.json("run", str(file), "scripted_version")["outputs"] == "4.11.0"
+
+
+def test_another_python_is_used_where_the_node_has_it(shared_mesh: Mesh, tmp_path: Path) -> None:
+    source = """
+        import callmesh as flyte
+
+        env = flyte.TaskEnvironment(
+            "older-python", image=flyte.Image.from_debian_base(python_version=(3, {})),
+        )
+
+        @env.task
+        def python() -> list[int]:
+            import sys
+
+            return list(sys.version_info[:2])
+    """
+    (node,) = shared_mesh.json("get", "nodes")
+    versions = node["capacity"]["python_versions"]
+    running = f"3.{sys.version_info[1]}"
+    file = write(tmp_path, "pythons.py", source.format(99))
+    done = shared_mesh.cli("run", str(file), "python", "-o", "json")
+    assert "asks for Python 3.99 and uses 3." in " ".join(done.stderr.split())
+    for version in set(versions) - {running}:
+        minor = int(version.partition(".")[2])
+        file = write(tmp_path, "pythons.py", source.format(minor))
+        run = shared_mesh.json("run", str(file), "python")
+        assert run["outputs"] == [3, minor]
+
+
+def test_what_is_kept_on_disk_is_told(shared_mesh: Mesh) -> None:
+    def storage() -> dict[str, Any]:
+        (node,) = shared_mesh.json("get", "nodes")
+        return {each["kind"]: each for each in node.get("storage", [])}
+
+    told = eventually(30, "the node says what it keeps", storage)
+    assert set(told) == {"environments", "bundles", "logs"}
+    assert int(told["bundles"]["cap"]) > 0

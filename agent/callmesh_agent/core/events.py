@@ -106,6 +106,13 @@ class EnvironmentFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Discarded:
+    """Bundles and environments are no longer on disk: who needs one gets it anew."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceReady:
     """It answered, on a listener of its own."""
 
@@ -252,6 +259,7 @@ Event = (
     | EnvironmentProgressed
     | EnvironmentBuilt
     | EnvironmentFailed
+    | Discarded
     | InstanceReady
     | InstanceNoted
     | InstanceUnwell

@@ -245,13 +245,13 @@ def end_attempt(
     draft.put_attempt(attempt._replace(stage=Stage.ENDED, report=report))
 
 
-def zygote_gone(draft: Draft, zygote_id: str) -> bool:
-    """A zygote's process has ended. True when it was a base zygote."""
+def zygote_gone(draft: Draft, zygote_id: str, why: str = "") -> bool:
+    """A zygote's process has ended, or was not started. True when it was a base zygote."""
     zygote = zygotes.gone(draft, zygote_id)
     if zygote is None:
         return False
     if zygote.pool and zygote.phase is ZygotePhase.IMPORTING:
-        failed(draft, zygote.pool, "the process that imports its module ended")
+        failed(draft, zygote.pool, why or "the process that imports its module ended")
     balance(draft, zygote.pool)
     drop_if_unused(draft, zygote.pool)
     return not zygote.pool

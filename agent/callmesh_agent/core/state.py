@@ -157,6 +157,8 @@ class Worker(NamedTuple):
     # It lived before this agent; and it has not spoken yet.
     adopted: bool = False
     awaited: bool = False
+    # Of an adopted one: the bundle and the environment that it runs on.
+    holds: tuple[str, ...] = ()
     attempt: AttemptKey | None = None
     # Only this attempt may have it.
     reserved: AttemptKey | None = None

@@ -100,6 +100,10 @@ def _apply_to_processes(draft: Draft, event: events.Event) -> None:
             _look_again(draft)
         case events.EnvironmentFailed(key, message):
             _environment_failed(draft, key, message)
+        case events.Discarded(found):
+            for key in found:
+                draft.environments.pop(key, None)
+                draft.bundles.pop(key, None)
         case events.Warmed():
             draft.warm = True
             if draft.supervised:
@@ -211,7 +215,7 @@ def _refused(draft: Draft, event: events.ProcessRefused) -> None:
         return
     elif event.process_id.startswith(workers.PREFIX):
         attempts.worker_gone(draft, gone, (event.message,))
-    elif pools.zygote_gone(draft, event.process_id.removeprefix(zygotes.PREFIX)):
+    elif pools.zygote_gone(draft, event.process_id.removeprefix(zygotes.PREFIX), event.message):
         _look_again(draft)
 
 

@@ -24,6 +24,7 @@ def adopt(draft: Draft, process: supervisor_pb2.Process, *, awaited: bool) -> No
             started=True,
             adopted=awaited,
             awaited=awaited,
+            holds=tuple(process.labels.get(each, "") for each in ("bundle", "python")),
             overgrown=process.labels.get("base", "") != draft.base_hash,
             wake_at=draft.now + draft.limits.settle,
         )

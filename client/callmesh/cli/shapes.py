@@ -145,7 +145,19 @@ def node(found: scheduler_pb2.Node) -> Shape:
         },
         "version": found.version,
         "conditions": [condition(each) for each in found.conditions],
+        "storage": [storage(each) for each in found.storage],
         "joined_at": moment(found, "joined_at"),
+    }
+
+
+def storage(found: common_pb2.StorageUse) -> Shape:
+    """What one kind of thing takes of a disk, in bytes; a ``cap`` of 0 is none."""
+    return {
+        "kind": found.kind,
+        "folder": found.folder,
+        "bytes": found.bytes,
+        "count": found.count,
+        "cap": found.cap,
     }
 
 

@@ -126,6 +126,20 @@ class Image(_message.Message):
     index_options: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, python_version: _Optional[str] = ..., requirements: _Optional[_Iterable[str]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., lock: _Optional[_Iterable[str]] = ..., lock_python: _Optional[str] = ..., index_options: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class StorageUse(_message.Message):
+    __slots__ = ("kind", "folder", "bytes", "count", "cap")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FOLDER_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    CAP_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    folder: str
+    bytes: int
+    count: int
+    cap: int
+    def __init__(self, kind: _Optional[str] = ..., folder: _Optional[str] = ..., bytes: _Optional[int] = ..., count: _Optional[int] = ..., cap: _Optional[int] = ...) -> None: ...
+
 class Code(_message.Message):
     __slots__ = ("bundle", "module", "attribute", "sys_path")
     BUNDLE_FIELD_NUMBER: _ClassVar[int]

@@ -173,10 +173,12 @@ class LeaseRenewal(_message.Message):
     def __init__(self) -> None: ...
 
 class NodeConditions(_message.Message):
-    __slots__ = ("conditions",)
+    __slots__ = ("conditions", "storage")
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FIELD_NUMBER: _ClassVar[int]
     conditions: _containers.RepeatedCompositeFieldContainer[_common_pb2.Condition]
-    def __init__(self, conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ...) -> None: ...
+    storage: _containers.RepeatedCompositeFieldContainer[_common_pb2.StorageUse]
+    def __init__(self, conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., storage: _Optional[_Iterable[_Union[_common_pb2.StorageUse, _Mapping]]] = ...) -> None: ...
 
 class DesiredSet(_message.Message):
     __slots__ = ("version", "instances")

@@ -590,7 +590,7 @@ class TaskRef(_message.Message):
     def __init__(self, scope: _Optional[_Union[_common_pb2.Scope, _Mapping]] = ..., name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("name", "address", "zone", "labels", "capacity", "conditions", "instances", "attempts", "version", "joined_at", "connected")
+    __slots__ = ("name", "address", "zone", "labels", "capacity", "conditions", "instances", "attempts", "version", "joined_at", "connected", "storage")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -609,6 +609,7 @@ class Node(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     JOINED_AT_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     zone: str
@@ -620,7 +621,8 @@ class Node(_message.Message):
     version: str
     joined_at: _timestamp_pb2.Timestamp
     connected: bool
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., instances: _Optional[int] = ..., attempts: _Optional[int] = ..., version: _Optional[str] = ..., joined_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., connected: bool = ...) -> None: ...
+    storage: _containers.RepeatedCompositeFieldContainer[_common_pb2.StorageUse]
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., instances: _Optional[int] = ..., attempts: _Optional[int] = ..., version: _Optional[str] = ..., joined_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., connected: bool = ..., storage: _Optional[_Iterable[_Union[_common_pb2.StorageUse, _Mapping]]] = ...) -> None: ...
 
 class NodeCapacity(_message.Message):
     __slots__ = ("cpu", "memory", "slots", "python_versions", "shared_cpu")

@@ -116,7 +116,7 @@ class CallStatus(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class WorkloadStart(_message.Message):
-    __slots__ = ("app", "worker", "zygote", "environment", "directory")
+    __slots__ = ("app", "worker", "zygote", "environment", "directory", "workdir")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -129,12 +129,14 @@ class WorkloadStart(_message.Message):
     ZYGOTE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    WORKDIR_FIELD_NUMBER: _ClassVar[int]
     app: AppStart
     worker: WorkerStart
     zygote: ZygoteStart
     environment: _containers.ScalarMap[str, str]
     directory: str
-    def __init__(self, app: _Optional[_Union[AppStart, _Mapping]] = ..., worker: _Optional[_Union[WorkerStart, _Mapping]] = ..., zygote: _Optional[_Union[ZygoteStart, _Mapping]] = ..., environment: _Optional[_Mapping[str, str]] = ..., directory: _Optional[str] = ...) -> None: ...
+    workdir: str
+    def __init__(self, app: _Optional[_Union[AppStart, _Mapping]] = ..., worker: _Optional[_Union[WorkerStart, _Mapping]] = ..., zygote: _Optional[_Union[ZygoteStart, _Mapping]] = ..., environment: _Optional[_Mapping[str, str]] = ..., directory: _Optional[str] = ..., workdir: _Optional[str] = ...) -> None: ...
 
 class ZygoteStart(_message.Message):
     __slots__ = ("code",)

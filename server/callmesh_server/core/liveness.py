@@ -27,7 +27,7 @@ from callmesh_server.core.world import (
     World,
     fence_of,
 )
-from callmeshpb.v1.common_pb2 import Condition
+from callmeshpb.v1.common_pb2 import Condition, StorageUse
 from callmeshpb.v1.node_pb2 import NodeHello
 from callmeshpb.v1.scheduler_pb2 import Node
 
@@ -105,8 +105,13 @@ def attempts_complete(world: World, node: str, now: float) -> list[Action]:
     return [*actions, PutNode(replace(state, attempts_complete=True))]
 
 
-def conditions_reported(world: World, node: str, conditions: Iterable[Condition]) -> list[Action]:
-    """The node's own conditions, all of them."""
+def conditions_reported(
+    world: World,
+    node: str,
+    conditions: Iterable[Condition],
+    storage: Iterable[StorageUse] = (),
+) -> list[Action]:
+    """The node's own conditions, all of them, and what it keeps on its disk."""
     state = world.nodes.get(node)
     if state is None:
         return []
@@ -114,6 +119,8 @@ def conditions_reported(world: World, node: str, conditions: Iterable[Condition]
     record.CopyFrom(state.record)
     del record.conditions[:]
     record.conditions.extend(conditions)
+    del record.storage[:]
+    record.storage.extend(storage)
     return [] if record == state.record else [PutNode(replace(state, record=record))]
 
 

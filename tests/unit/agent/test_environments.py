@@ -7,17 +7,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from callmesh_agent import environments, pythons
+from callmesh_agent import environments, pythons, shelf
 from callmesh_agent.core import events
 from callmesh_agent.core import instructions as do
 from callmesh_agent.core.environments import key_of
 from callmesh_agent.environments import Environments
+from callmesh_agent.shelf import Entry
 from callmesh_wire.errors import FailedPreconditionError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
@@ -147,7 +147,7 @@ class TestOnDisk:
             [built.python("k1"), "-c", code], capture_output=True, text=True, check=True
         )
         assert done.stdout.split()[0] == "7"
-        assert built.sizes()["k1"][0] > 0
+        assert built.entries()["k1"].size > 0
         (pyc,) = built.folder("k1").glob("lib/*/site-packages/__pycache__/tiny.*.pyc")
         assert pyc.is_file()
 
@@ -184,19 +184,25 @@ class TestOnDisk:
         with pytest.raises(FailedPreconditionError, match=r"no Python 3\.99, only .*install it"):
             await built.build("k1", image, print)
 
-    async def test_the_longest_unused_goes_first_and_nothing_in_use(self, built, wheels):
-        image = image_of(wheels, "tiny==1.0")
-        for age, key in enumerate(("new", "old", "older", "oldest")):
-            await built.build(key, image, print)
-            then = time.time() - 1000 * age
-            os.utime(built.folder(key) / environments.META, (then, then))
-        total = sum(size for size, _ in built.sizes().values())
-        assert built.prune({"oldest"}, cap=total) == []
-        assert built.prune({"oldest"}, cap=total - 1) == ["older"]
-        assert built.prune({"oldest"}, cap=0) == [
-            "old"
-        ]  # the newest is being used, for all we know
-        assert sorted(built.sizes()) == ["new", "oldest"]
+    async def test_what_is_discarded_is_built_anew(self, built, wheels, tmp_path):
+        await built.build("k1", image_of(wheels, "tiny==1.0"), print)
+        shelf.discard(tmp_path / "environments", ["k1", "never-there"])
+        assert built.entries() == {}
+        await built.build("k1", image_of(wheels, "tiny==1.0"), print)
+        shelf.free(tmp_path / "environments")
+        assert list(built.entries()) == ["k1"]
+        # What a crash left is found where nobody needs it any more.
+        (built.folder("k2")).mkdir()
+        assert built.halves() == ["k2"]
+
+
+def test_the_longest_unused_goes_first_and_nothing_in_use() -> None:
+    ages = {"new": 100, "old": 200, "older": 300, "oldest": 400, "just": 10}
+    entries = {name: Entry(size=10, used_at=1000.0 - age) for name, age in ages.items()}
+    assert shelf.surplus(entries, {"oldest"}, 1000.0, cap=50) == []
+    assert shelf.surplus(entries, {"oldest"}, 1000.0, cap=40) == ["older"]
+    assert shelf.surplus(entries, {"oldest"}, 1000.0, cap=0) == ["older", "old", "new"]
+    assert shelf.surplus(entries, (), 1000.0, cap=50, keep_seconds=250) == ["oldest", "older"]
 
 
 def test_interpreters_are_found_by_name(tmp_path: Path):

@@ -9,7 +9,9 @@ import tarfile
 
 import pytest
 
-from callmesh_agent.workspace import KEEP_SECONDS, Workspace
+from callmesh_agent import shelf
+from callmesh_agent.retention import BUNDLE_SECONDS
+from callmesh_agent.workspace import Workspace
 from callmesh_wire.errors import CallmeshError, DataLossError, FailedPreconditionError
 from callmeshpb.v1 import common_pb2
 
@@ -159,6 +161,19 @@ async def test_what_nobody_used_for_a_week_is_removed(workspace, store, tmp_path
     unused = store.add(archive((tarfile.TarInfo("a.py"), b"2")))
     for digest in (used, unused):
         await workspace.unpack(digest)
-    now = (tmp_path / "bundles" / used).stat().st_mtime
-    assert workspace.prune({used}, now + KEEP_SECONDS - 1) == []
-    assert workspace.prune({used}, now + KEEP_SECONDS + 10) == [unused]
+    folder = tmp_path / "bundles"
+    entries = workspace.entries()
+    assert set(entries) == {used, unused}
+    now = entries[used].used_at
+
+    def surplus(later: float) -> list[str]:
+        return shelf.surplus(entries, {used}, now + later, cap=100, keep_seconds=BUNDLE_SECONDS)
+
+    assert surplus(BUNDLE_SECONDS - 10) == []
+    assert surplus(BUNDLE_SECONDS + 10) == [unused]
+    shelf.discard(folder, [unused])
+    assert set(workspace.entries()) == {used}
+    shelf.free(folder)
+    assert {each.name for each in folder.glob(f"*{unused}")} == set()
+    await workspace.unpack(unused)
+    assert (folder / unused / "a.py").read_bytes() == b"2"

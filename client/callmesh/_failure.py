@@ -86,11 +86,24 @@ def failure_of(error: BaseException) -> common_pb2.Failure:
 
 
 def message_of(error: BaseException) -> str:
-    """``str(error)``, also where that raises."""
+    """``str(error)``, also where that raises; with what to do about it where that is known."""
     try:
-        return str(error)
+        text = str(error)
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         return f"<{type(error).__name__}: its __str__ raised>"
+    hint = hint_for(error)
+    return f"{text}: {hint}" if hint else text
+
+
+def hint_for(error: BaseException) -> str:
+    """What to do about a module that a built environment lacks; "" for everything else."""
+    if not isinstance(error, ModuleNotFoundError) or not os.environ.get("CALLMESH_ENVIRONMENT"):
+        return ""
+    package = (error.name or "").partition(".")[0]
+    return (
+        f"the environment of this image has no `{package}`; name it in the image "
+        "(`with_pip_packages`), or ship it with `include` where it is code of yours"
+    )
 
 
 def _is_generated(frame: traceback.FrameSummary) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 
 from callmesh import _code
-from callmesh._failure import user_traceback
+from callmesh._failure import hint_for, user_traceback
 from callmesh._process import (
     TERMINATED,
     Terminated,
@@ -57,6 +57,7 @@ def main(start: workload_pb2.WorkloadStart) -> int:
         return _failed(
             f"error: module `{code.module}` could not be imported\n\n"
             + user_traceback(error, libraries=False)
+            + (f"hint: {hint}\n" if (hint := hint_for(error)) else "")
         )
     return instance.run(hooks, _parameters(os.environ))
 

@@ -290,6 +290,70 @@ def test_what_is_kept_on_disk_is_told(shared_mesh: Mesh) -> None:
         (node,) = shared_mesh.json("get", "nodes")
         return {each["kind"]: each for each in node.get("storage", [])}
 
+    server = {each["kind"]: each for each in shared_mesh.json("status")["storage"]}
+    assert set(server) == {"store", "blobs"}
+    assert int(server["store"]["bytes"]) > 0
     told = eventually(30, "the node says what it keeps", storage)
     assert set(told) == {"environments", "bundles", "logs"}
     assert int(told["bundles"]["cap"]) > 0
+
+
+def test_a_module_that_the_image_does_not_name_is_said(shared_mesh: Mesh, tmp_path: Path) -> None:
+    image = 'flyte.Image.from_debian_base().with_pip_packages("humanize==4.9.0")'
+    file = write(
+        tmp_path,
+        "unnamed.py",
+        f"""
+        import callmesh as flyte
+        import httpx
+
+        env = flyte.TaskEnvironment("unnamed", image={image})
+        app_env = flyte.app.AppEnvironment("unnamed-app", requires_auth=False, image={image})
+
+        @env.task
+        def status() -> int:
+            return httpx.codes.OK
+
+        @app_env.server
+        def serve() -> None:
+            pass
+        """,
+    )
+    hint = "the environment of this image has no `httpx`; name it in the image"
+    done = shared_mesh.cli("run", str(file), "status", check=False)
+    assert done.returncode == 1
+    assert hint in " ".join(done.stderr.split())
+    done = shared_mesh.cli("deploy", str(file), "app_env", check=False)
+    assert done.returncode == 1
+    assert hint in " ".join(done.stderr.split())
+
+
+def test_a_build_that_was_cut_short_by_kill_is_done_again(mesh: Mesh, tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        "cut_short.py",
+        """
+        import callmesh as flyte
+
+        env = flyte.TaskEnvironment(
+            "cut-short", image=flyte.Image.from_debian_base().with_pip_packages("humanize==4.8.0"),
+        )
+
+        @env.task
+        def version() -> str:
+            import humanize
+
+            return humanize.__version__
+        """,
+    )
+    mesh.cli("deploy", str(file))
+    folder = mesh.state / "agent" / "environments"
+    waiting = mesh.spawn("run", str(file), "version", stdout=subprocess.PIPE)
+    eventually(60, "the build has begun", lambda: list(folder.glob("*/pyvenv.cfg")))
+    mesh.process("up").kill()
+    mesh.up()
+    output, _ = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0
+    assert output.strip() == '"4.8.0"'
+    assert len(built(mesh)) == 1
+    assert mesh.json("run", str(file), "version")["outputs"] == "4.8.0"

@@ -181,6 +181,7 @@ def server(found: scheduler_pb2.GetServerResponse, nodes: Sequence[scheduler_pb2
         "state_dir": found.state_dir,
         "ingress_url": found.ingress_url,
         "started_at": moment(found, "started_at"),
+        "storage": [storage(each) for each in found.storage],
         "nodes": [node(each) for each in nodes],
     }
 

@@ -974,7 +974,7 @@ class GetServerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerResponse(_message.Message):
-    __slots__ = ("version", "protocol_version", "state_dir", "ingress_url", "started_at", "epoch", "pid", "caller")
+    __slots__ = ("version", "protocol_version", "state_dir", "ingress_url", "started_at", "epoch", "pid", "caller", "storage")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_DIR_FIELD_NUMBER: _ClassVar[int]
@@ -983,6 +983,7 @@ class GetServerResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     CALLER_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol_version: int
     state_dir: str
@@ -991,4 +992,5 @@ class GetServerResponse(_message.Message):
     epoch: int
     pid: int
     caller: str
-    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., state_dir: _Optional[str] = ..., ingress_url: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., epoch: _Optional[int] = ..., pid: _Optional[int] = ..., caller: _Optional[str] = ...) -> None: ...
+    storage: _containers.RepeatedCompositeFieldContainer[_common_pb2.StorageUse]
+    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., state_dir: _Optional[str] = ..., ingress_url: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., epoch: _Optional[int] = ..., pid: _Optional[int] = ..., caller: _Optional[str] = ..., storage: _Optional[_Iterable[_Union[_common_pb2.StorageUse, _Mapping]]] = ...) -> None: ...

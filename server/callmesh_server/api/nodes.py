@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller, CallerKind
@@ -15,7 +18,7 @@ from callmesh_server.core.times import stamp
 from callmesh_server.core.world import NOTHING, World
 from callmesh_server.sessions import PROTOCOL_VERSION, Sessions
 from callmesh_wire.errors import PermissionDeniedError, UnimplementedError
-from callmeshpb.v1 import node_pb2, scheduler_pb2
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 
 
 class NodesApi:
@@ -51,6 +54,7 @@ class NodesApi:
             epoch=self._epoch,
             pid=os.getpid(),
             caller=caller.label,
+            storage=await asyncio.to_thread(_storage, self._settings),
         )
 
     def _whole(self, name: str) -> scheduler_pb2.Node:
@@ -64,6 +68,24 @@ class NodesApi:
             for run in self._world.runs_on_node.get(name, NOTHING)
         )
         return node
+
+
+def _storage(settings: ServerSettings) -> list[common_pb2.StorageUse]:
+    """The store with its journal, and the blobs."""
+    store = list(settings.database.parent.glob(f"{settings.database.name}*"))
+    blobs = list(settings.blobs.glob("*/*"))
+    return [
+        _use("store", settings.database.parent, store),
+        _use("blobs", settings.blobs, blobs),
+    ]
+
+
+def _use(kind: str, folder: Path, files: list[Path]) -> common_pb2.StorageUse:
+    size = 0
+    for each in files:
+        with contextlib.suppress(FileNotFoundError):
+            size += each.stat().st_size
+    return common_pb2.StorageUse(kind=kind, folder=str(folder), bytes=size, count=len(files))
 
 
 class NodeApi:

@@ -17,6 +17,12 @@ from callmesh.bundle import CopyStyle
 from callmesh.deploy import DeployedAppEnvironment, deploy_with
 from callmesh.local_app import ACTIVATE, Limits
 
+# Of Flyte's, kept and not acted on.
+_WITHOUT_EFFECT = frozenset(
+    ("cluster", "cluster_pool", "copy_bundle_to", "interactive_mode", "raw_data_path")
+)
+_ON_THE_MESH = "on the mesh the app says it itself, with `health_path` and `Timeouts`"
+
 Mode = Literal["local", "remote"]
 Seconds = float | timedelta
 
@@ -78,6 +84,19 @@ class ServeContext:
     options: _deploying.Options = field(default_factory=_deploying.Options)
     timeout: float | None = None
     limits: Limits = field(default_factory=Limits)
+    dry_run: bool = False
+
+    @property
+    def local_only(self) -> list[str]:
+        """Options that the user chose and only the local mode acts on."""
+        usual, mine = Limits(), self.limits
+        values = {
+            "deactivate_timeout": mine.deactivate != usual.deactivate,
+            "health_check_timeout": mine.health != usual.health,
+            "health_check_interval": mine.interval != usual.interval,
+            "health_check_path": mine.path != usual.path,
+        }
+        return [name for name, is_chosen in values.items() if is_chosen]
 
     @property
     def is_local(self) -> bool:
@@ -125,8 +144,12 @@ class Server:
             app = await _local_serving.serve(env, how)
             APPS.keeps_script = True
             return app
-        (deployment,) = await deploy_with([env], options)
-        await deployment.wait.aio(timeout=context.timeout)
+        if context.local_only:
+            listed = ", ".join(f"`{name}`" for name in context.local_only)
+            _notices.say([f"{listed} of `with_servecontext`: for the local mode; {_ON_THE_MESH}"])
+        (deployment,) = await deploy_with([env], options, dry_run=context.dry_run)
+        if not context.dry_run:
+            await deployment.wait.aio(timeout=context.timeout)
         deployed = deployment.envs[env.name]
         assert isinstance(deployed, DeployedAppEnvironment)
         return deployed.deployed_app
@@ -147,19 +170,24 @@ def with_servecontext(
     health_check_timeout: Seconds = 2.0,
     health_check_interval: Seconds = 1.0,
     health_check_path: str = "/health",
+    dry_run: bool = False,
+    log_level: int | str | None = None,
+    log_format: str | None = None,
+    user_log_level: int | str | None = None,
     **options: Any,
 ) -> Server:
     """Choose how to serve: ``with_servecontext(env_vars={…}).serve(env)``.
 
     ``parameter_values`` maps apps to values of their parameters, and may be
-    called ``input_values``. The health check and the time to stop are for the
-    local mode; on the mesh they are the app's own (`AppEnvironment`).
+    called ``input_values``. With ``dry_run`` everything is checked and nothing
+    deployed. The options of logging reach the app as ``LOG_LEVEL``,
+    ``LOG_FORMAT`` and ``USER_LOG_LEVEL``. The health check and the time to stop
+    are for the local mode; on the mesh they are the app's own
+    (`AppEnvironment`). Raises `TypeError` for options that nobody knows.
     """
-    if mode not in (None, "local", "remote"):
-        raise ValueError(f'`mode` must be "local" or "remote", not {mode!r}')
-    ignored = [f"`{option}`" for option, value in options.items() if value]
-    if ignored:
-        _notices.say([f"`with_servecontext` got {', '.join(ignored)}: not acted on yet"])
+    _check_options(mode, options)
+    logging = {"log_level": log_level, "log_format": log_format, "user_log_level": user_log_level}
+    variables = {name.upper(): str(said) for name, said in logging.items() if said is not None}
     timeout = seconds_of(activate_timeout, "activate_timeout") or None
     return Server(
         ServeContext(
@@ -169,7 +197,7 @@ def with_servecontext(
                 domain=domain or "",
                 version=version or "",
                 copy_style=copy_style,
-                env_vars=dict(env_vars or {}),
+                env_vars={**variables, **(env_vars or {})},
                 values={**(parameter_values or {}), **(input_values or {})},
             ),
             timeout,
@@ -180,8 +208,20 @@ def with_servecontext(
                 interval=seconds_of(health_check_interval, "health_check_interval"),
                 path=health_check_path,
             ),
+            dry_run,
         )
     )
+
+
+def _check_options(mode: object, options: Mapping[str, object]) -> None:
+    if mode not in (None, "local", "remote"):
+        raise ValueError(f'`mode` must be "local" or "remote", not {mode!r}')
+    unknown = sorted(options.keys() - _WITHOUT_EFFECT)
+    if unknown:
+        raise TypeError(f"`with_servecontext` has no option `{unknown[0]}`")
+    ignored = [f"`{option}`" for option, value in options.items() if value]
+    if ignored:
+        _notices.say([f"`with_servecontext` got {', '.join(ignored)}: not acted on yet"])
 
 
 serve = Server(ServeContext())

@@ -69,12 +69,13 @@ def pages_cluster(ingress: Ingress) -> Resource:
 
 def domain_problem(domain: str) -> str:
     """Why the ingress does not answer a custom domain, or empty."""
-    is_host = _HOST.match(domain) and not domain.endswith(".localhost")
-    if is_host and not domain.rpartition(".")[2].isdigit():
+    _, _, rest = domain.partition(".")
+    is_host = _HOST.match(domain) and not domain.rpartition(".")[2].isdigit()
+    if is_host and (rest == "localhost" or not domain.endswith(".localhost")):
         return ""
     return (
         f"custom domain `{domain}` must be a host name in lower case with a dot in it,"
-        " outside `.localhost`, and no address"
+        " one label before `.localhost` if it ends so, and no address"
     )
 
 

@@ -137,12 +137,16 @@ def _hosts(
 
     Envoy refuses a table with a domain in it twice: the first by name has it.
     """
-    taken: dict[str, str] = {}
+    ordered = sorted(services, key=lambda s: s.policy.mesh_name)
+    # An app's own name is its own, whoever else wants it.
+    taken = {f"{each.policy.mesh_name}.localhost": each.policy.mesh_name for each in ordered}
     hosts = []
     notes = []
-    for service in sorted(services, key=lambda s: s.policy.mesh_name):
+    for service in ordered:
         name, domain = service.policy.mesh_name, service.custom_domain
-        if domain in taken:
+        if domain == f"{name}.localhost":
+            domain = ""
+        elif domain in taken:
             notes.append(
                 f"custom domain `{domain}` of app `{name}` leads to app `{taken[domain]}`,"
                 " which has it too: give one of them another"

@@ -20,6 +20,10 @@ from callmesh.image import Image
 
 
 def __getattr__(name: str) -> object:
+    if name == "DeployedAppEnvironment":
+        from callmesh.deploy import DeployedAppEnvironment
+
+        return DeployedAppEnvironment
     refuse(__name__, name)
     raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
 

@@ -38,10 +38,13 @@ def app(found: scheduler_pb2.App, now: float) -> list[str]:
             ("about", spec.description),
             ("endpoint", found.endpoint),
             ("url", found.url),
+            ("domain", _hosted(found, spec.custom_domain)),
+            ("links", ", ".join(f"{each.title}: {each.path}" for each in spec.links)),
             ("revision", revision),
             ("version", spec.version),
             ("replicas", _replicas(found)),
             ("runs", _program(spec)),
+            ("timeouts", _app_timeouts(spec.timeouts)),
             ("depends on", ", ".join(spec.depends_on)),
             ("auth", _AUTH if spec.requires_auth else ""),
             ("deployed", f"{spans.since(found, 'updated_at', now)} ago"),
@@ -238,6 +241,20 @@ def _app_state(found: scheduler_pb2.App) -> str:
     if found.state == scheduler_pb2.APP_STATE_FAILED and serves:
         return f"{output.state(text)}: revision {found.serving_revision} goes on serving"
     return output.state(text)
+
+
+def _hosted(found: scheduler_pb2.App, host: str) -> str:
+    """Where a browser calls the app by its further host name."""
+    port = found.url.rpartition(":")[2]
+    return f"http://{host}:{port}" if host and port.isdigit() else host
+
+
+def _app_timeouts(limits: scheduler_pb2.AppTimeouts) -> str:
+    names = [name for name in ("request", "startup", "drain") if limits.HasField(name)]
+    return ", ".join(
+        f"{name} {spans.span(getattr(limits, name).ToTimedelta().total_seconds())}"
+        for name in names
+    )
 
 
 def _program(spec: scheduler_pb2.AppSpec) -> str:

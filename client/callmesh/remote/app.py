@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Literal
 
 from callmesh import settings
-from callmesh._sync import class_flow, class_method, method
+from callmesh._sync import Flow, Verb, class_flow, class_method, method
 from callmesh._transport import call, new_request_id, transport
 from callmesh.errors import AppNotFoundError, DeploymentError
 from callmesh.remote import _watching
@@ -16,6 +17,32 @@ from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2
 
 WaitFor = Literal["activated", "deactivated"]
 PAGE = 100
+
+
+class _Delete:
+    """`App.delete`: of an app at hand, ``app.delete()``, or by name, ``App.delete("web")``.
+
+    It is drained, stopped and forgotten; one that is gone is no error.
+    """
+
+    def __get__(self, app: App | None, _owner: type[App]) -> Verb[..., None]:
+        return Verb(functools.partial(self._delete, app))
+
+    async def _delete(
+        self,
+        app: App | None,
+        name: str | None = None,
+        project: str | None = None,
+        domain: str | None = None,
+    ) -> None:
+        if (app is None) == (name is None):
+            raise TypeError('`delete` takes a name on the class: `App.delete("web")`')
+        scope = app._scope if app is not None else scope_of(project, domain)
+        request = scheduler_pb2.DeleteAppRequest(
+            request_id=new_request_id(), scope=scope, name=app.name if app is not None else name
+        )
+        with contextlib.suppress(NotFoundError):
+            await call(scheduler_pb2.DeleteAppResponse, "SchedulerService/DeleteApp", request)
 
 
 class App:
@@ -150,30 +177,41 @@ class App:
         await self._reach(wait_for)
         return self
 
-    @method
-    async def delete(self) -> None:
-        """Have it drained, stopped and forgotten. One that is gone is no error."""
-        request = scheduler_pb2.DeleteAppRequest(
-            request_id=new_request_id(), scope=self._scope, name=self.name
-        )
-        with contextlib.suppress(NotFoundError):
-            await call(scheduler_pb2.DeleteAppResponse, "SchedulerService/DeleteApp", request)
+    delete = _Delete()
 
-    async def logs(
+    @property
+    def logs(self) -> Flow[..., log_pb2.LogLine]:
+        """Lines of its instances: ``for line in app.logs(max_lines=100, follow=True)``.
+
+        The newest ``max_lines``, and with ``follow`` what comes; each has
+        ``source`` and ``text``. ``.aio(…)`` is for ``async for``.
+        """
+        return Flow(self._logs)
+
+    @method
+    async def show_logs(
+        self,
+        /,
+        max_lines: int = 30,
+        replica_name: str | None = None,
+        **_options: object,
+    ) -> str:
+        """The last lines of its instances, or of one of them, as text."""
+        lines = []
+        async for line in self._logs(max_lines):
+            if replica_name in (None, line.source):
+                lines.append(f"{line.source} {line.text}")
+        return "\n".join(lines)
+
+    async def _logs(
         self, max_lines: int = 1000, *, follow: bool = False
-    ) -> AsyncIterator[log_pb2.LogLine]:
-        """Lines of its instances. For code on the mesh's own loop: see `show_logs`."""
+    ) -> AsyncGenerator[log_pb2.LogLine, None]:
         request = log_pb2.TailLogsRequest(
             scope=self._scope, app=self.name, tail_lines=max_lines, follow=follow
         )
         async for answer in transport().stream("LogService/TailLogs", request):
             for line in getattr(answer, "lines", ()):
                 yield line
-
-    @method
-    async def show_logs(self, /, max_lines: int = 30, **_options: object) -> str:
-        """The last lines of its instances, as text."""
-        return "\n".join([f"{line.source} {line.text}" async for line in self.logs(max_lines)])
 
     @contextlib.asynccontextmanager
     async def ephemeral_ctx(self) -> AsyncIterator[App]:

@@ -128,20 +128,31 @@ class DeployApi:
                     f"app `{name.name}`: {name.project}/{name.domain} has a registered service of "
                     "that name: choose another, or deregister it"
                 )
-            owner = self._domain_owner(spec, name, plan)
-            if owner:
-                problems.add(
-                    f"app `{name.name}`: `custom_domain` {spec.custom_domain} is app `{owner}`'s"
-                )
+            for sentence in self._domain_conflicts(spec, name, plan):
+                problems.add(sentence)
 
-    def _domain_owner(self, spec: scheduler_pb2.AppSpec, name: AppName, plan: _Plan) -> str:
-        if not spec.custom_domain:
-            return ""
+    def _domain_conflicts(
+        self, spec: scheduler_pb2.AppSpec, name: AppName, plan: _Plan
+    ) -> Iterable[str]:
+        """Host names that two apps would have; each app also has its own under `.localhost`."""
+        own = f"{name.mesh_name}.localhost"
         others = {n: a.spec for n, a in self._live.world.apps.items()} | plan.apps
         for other, theirs in others.items():
-            if other != name and theirs.custom_domain == spec.custom_domain:
-                return str(other)
-        return ""
+            if other == name:
+                continue
+            if spec.custom_domain and spec.custom_domain in (
+                theirs.custom_domain,
+                f"{other.mesh_name}.localhost",
+            ):
+                yield (
+                    f"app `{name.name}`: host name `{spec.custom_domain}` of its `domain` is app "
+                    f"`{other}`'s: choose another"
+                )
+            if theirs.custom_domain == own:
+                yield (
+                    f"app `{name.name}`: its host name `{own}` is the `domain` of app `{other}`: "
+                    "rename one of them"
+                )
 
     def _check_needs(self, plan: _Plan) -> None:
         """What must be there already: bundles and secrets."""

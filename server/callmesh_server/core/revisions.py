@@ -136,6 +136,12 @@ def notices(spec: AppSpec) -> list[str]:
         )
     if spec.min_replicas == 0:
         lines.append(f"app `{name}`: scaling to zero is not available yet, 0 replicas count as 1")
+    count = wanted_replicas(spec)
+    if spec.max_replicas > count:
+        lines.append(
+            f"app `{name}` may have up to {spec.max_replicas} instances: {count} run, for scaling "
+            "by load is not available yet"
+        )
     if spec.requires_auth:
         lines.append(
             f"app `{name}` asks for `requires_auth`, which the mesh keeps and does not enforce yet"

@@ -69,3 +69,18 @@ def test_modules_are_imported_by_their_names() -> None:
     loaded("import callmesh.app, callmesh.app.extras, callmesh.remote, callmesh.errors")
     loaded("from callmesh.app.extras import FastAPIAppEnvironment")
     loaded("import callmesh.io, callmesh as flyte; flyte.io.File; flyte.errors; flyte.remote.Task")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from callmesh.ai.mcp import MCPAppEnvironment",
+        "from callmesh.ai.chat import AgentChatAppEnvironment",
+        "from callmesh.extras.webhooks import WebhookAppEnvironment",
+        "import callmesh.connectors",
+    ],
+)
+def test_what_is_not_supported_says_so_by_name(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "` is not supported: " in done.stderr or ") is not supported: " in done.stderr
+    assert "`callmesh." in done.stderr

@@ -178,8 +178,18 @@ def test_custom_domain_that_two_apps_want_goes_to_the_first_by_name(world: World
     assert [n for n in snapshot.notes if "`shop.example.com` of app `b` leads to app `a`" in n]
 
 
+def test_a_subdomain_is_served_unless_it_is_an_apps_own_name(world: World) -> None:
+    world.add("b", custom_domain="a.localhost")
+    world.add("a", custom_domain="front.localhost")
+    world.add("c", custom_domain="c.localhost")
+    snapshot = world.compile()
+    assert hosts(snapshot)["a"] == ["a.localhost", "front.localhost"]
+    assert hosts(snapshot)["b"] == ["b.localhost"]
+    assert hosts(snapshot)["c"] == ["c.localhost"]
+
+
 @pytest.mark.parametrize(
-    "domain", ["*", "shop", "other.localhost", "127.0.0.1", "Shop.example.com", "a b.c", "x.y:80"]
+    "domain", ["*", "shop", "a.b.localhost", "127.0.0.1", "Shop.example.com", "a b.c", "x.y:80"]
 )
 def test_custom_domain_that_envoy_or_a_browser_would_misread_is_left_out(
     world: World, domain: str

@@ -66,26 +66,33 @@ def make(
 ) -> Bundle:
     """The bundle of some environments' code, with the ``sources`` of their images.
 
+    "loaded_modules" takes the user's modules that are imported, "all" every
+    file under the root that version control keeps, "custom" the declaring files
+    alone; each with what the environments ``include``. With "none" only that
+    travels: the code has to be importable where it runs.
+
     The root is ``root_dir``, or the nearest folder that holds every folder
     that something is imported from. Raises `CodeBundleError` for code that is
     outside the root, missing or too large.
     """
-    if copy_style == "none":
-        return Bundle("", b"", root_dir or Path.cwd())
     declared: dict[Path, Path] = {}
     for each in environments:
         locate(each)
         file = Path(each.origin.file).resolve()
         declared[file] = import_root(each.origin.module, file)
-    modules = user_modules([root_dir] if root_dir else [Path.cwd(), *declared.values()])
+    folders = [root_dir] if root_dir else [Path.cwd(), *declared.values()]
+    modules = {} if copy_style in ("custom", "none") else user_modules(folders)
     roots = {import_root(name, path) for name, path in modules.items()} | {*declared.values()}
     root = root_dir or Path(os.path.commonpath(roots or {Path.cwd()}))
     files = set(_tree(root)) if copy_style == "all" else set(modules.values())
-    files |= {_inside(path, root) for path in declared}
+    if copy_style != "none":
+        files |= {_inside(path, root) for path in declared}
     files |= _included(environments, root)
     placed = {path.relative_to(root).as_posix(): path for path in files}
     for source in sources:
         placed |= _placed(source)
+    if not placed:
+        return Bundle("", b"", root)
     names = tuple(sorted(placed))
     data = _archive(root, placed)
     within = {each.relative_to(root).as_posix() for each in roots if each.is_relative_to(root)}

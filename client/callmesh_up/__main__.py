@@ -1,4 +1,4 @@
-"""`python -m callmesh_up up|down …`."""
+"""`python -m callmesh_up up|down|doctor …`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ def _run(arguments: list[str]) -> int:
     # Imported where a Ctrl-C is met: that takes most of a start.
     from callmesh_up import detach, down
     from callmesh_up.layout import LayoutProblem, find
-    from callmesh_up.options import DownOptions, parse
+    from callmesh_up.options import DoctorOptions, DownOptions, parse
     from callmesh_up.record import AlreadyRunning
     from callmesh_up.speaker import Speaker
 
     options = parse(arguments)
+    if isinstance(options, DoctorOptions):
+        from callmesh_up import doctor
+
+        return doctor.run(find(options.state_dir, os.environ), as_json=options.as_json)
     layout = find(options.state_dir, os.environ)
     try:
         if isinstance(options, DownOptions):

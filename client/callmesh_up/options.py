@@ -32,7 +32,15 @@ class DownOptions:
     purge: bool
 
 
-def parse(arguments: list[str]) -> UpOptions | DownOptions:
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """What `doctor` was asked for."""
+
+    state_dir: Path
+    as_json: bool
+
+
+def parse(arguments: list[str]) -> UpOptions | DownOptions | DoctorOptions:
     """The options; exits with 2 and a message where they are wrong."""
     parser = argparse.ArgumentParser(prog="callmesh_up", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -43,11 +51,15 @@ def parse(arguments: list[str]) -> UpOptions | DownOptions:
     up.add_argument("--ready-fd", type=int)
     down = verbs.add_parser("down", help="end it")
     down.add_argument("--purge", action="store_true")
-    for verb in (up, down):
+    doctor = verbs.add_parser("doctor", help="say what is wrong")
+    doctor.add_argument("--json", action="store_true")
+    for verb in (up, down, doctor):
         verb.add_argument("--state-dir", type=Path, default=default_state(os.environ))
     found = parser.parse_args(arguments)
     if found.verb == "down":
         return DownOptions(state_dir=found.state_dir, purge=found.purge)
+    if found.verb == "doctor":
+        return DoctorOptions(state_dir=found.state_dir, as_json=found.json)
     return UpOptions(
         state_dir=found.state_dir,
         port=found.port,

@@ -27,6 +27,7 @@ COMMANDS = {
     "up": Entry("up", "Start a mesh on this machine.", _MESH),
     "down": Entry("up", "End it.", _MESH),
     "status": Entry("status", "Say what the mesh is and how its nodes are.", _MESH),
+    "doctor": Entry("doctor", "Say what is wrong with this machine or mesh.", _MESH),
     "deploy": Entry("deploy", "Deploy the apps and tasks of a file.", _DEPLOY),
     "serve": Entry("serve", "Deploy one app of a file and wait until it serves.", _DEPLOY),
     "dev": Entry("dev", "Deploy a file at every save, and follow its apps.", _DEPLOY),

@@ -38,18 +38,20 @@ class Mesh:
         self.settings = found
         self.scope = common_pb2.Scope(project=found.project, domain=found.domain)
 
-    def ask(self, kind: type[Answer], method: str, request: Message) -> Answer:
+    def ask(
+        self, kind: type[Answer], method: str, request: Message, timeout: float = TIMEOUT
+    ) -> Answer:
         """Call once. A control plane that is away is waited for as long as the SDK says."""
 
         async def call() -> Message:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(timeout):
                 return await _transport.transport().unary(method, request)
 
         try:
             return cast("Answer", bridge().run(call()))
         except TimeoutError:
             raise errors.DeadlineError(
-                f"the control plane did not answer `{method}` within {TIMEOUT:g} s"
+                f"the control plane did not answer `{method}` within {timeout:g} s"
             ) from None
 
     def watch(
@@ -191,12 +193,13 @@ class Mesh:
                 return each
         raise errors.NotFoundError(f"there is no node `{name}`: see `callmesh get nodes`")
 
-    def server(self) -> scheduler_pb2.GetServerResponse:
+    def server(self, timeout: float = TIMEOUT) -> scheduler_pb2.GetServerResponse:
         """What the control plane is."""
         return self.ask(
             scheduler_pb2.GetServerResponse,
             "SchedulerService/GetServer",
             scheduler_pb2.GetServerRequest(),
+            timeout,
         )
 
     def logs(

@@ -11,7 +11,12 @@ import shutil
 import subprocess
 import sys
 
-DEBIAN = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+DEBIAN = {
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
+    "fish": "fish",
+    "zsh": "zsh",
+}
 
 
 def missing() -> list[str]:
@@ -27,7 +32,7 @@ def main() -> int:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         sys.stderr.write(f"not installed (needs root and apt-get): {' '.join(packages)}\n")
         return 0
-    sys.stderr.write(f"installing {' '.join(packages)} for the browser tests …\n")
+    sys.stderr.write(f"installing {' '.join(packages)} for the tests …\n")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update"], ["apt-get", "install", "-y", "-q",

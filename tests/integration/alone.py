@@ -100,6 +100,13 @@ class Terminal:
         self.is_running = False
         return os.waitstatus_to_exitcode(status)
 
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._fd)
+        self.is_running = False
+
     def _read(self) -> bool:
         ready, _, _ = select.select([self._fd], [], [], 0.5)
         if not ready:

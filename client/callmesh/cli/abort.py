@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, where
 
 
 @click.command("abort")
-@click.argument("run")
+@click.argument("run", shell_complete=complete.run_names)
 @click.option("--reason", default="", help="Kept with the run.")
 @where
 def abort_command(run: str, where: Where, *, reason: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, where
 from callmesh_wire import errors, names
 
@@ -30,7 +30,7 @@ class Request:
 
 
 @click.command("call")
-@click.argument("app")
+@click.argument("app", shell_complete=complete.app_names)
 @click.argument("path", default="/")
 @click.option("-X", "--method", default="", help="Default: GET, or POST with -d.")
 @click.option(

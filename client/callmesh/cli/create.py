@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from callmesh.cli import output, secrets
+from callmesh.cli import complete, output, secrets
 from callmesh.cli.options import Where, where
 
 
@@ -16,7 +16,7 @@ def create_command() -> None:
 
 
 @create_command.command("secret")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.secret_names)
 @click.option("--value", default=None, help="Seen in process lists: prefer standard input.")
 @click.option(
     "--from-file",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from callmesh.cli import output, progress
+from callmesh.cli import complete, output, progress
 from callmesh.cli.options import Where, where
 
 
@@ -14,7 +14,7 @@ def delete_command() -> None:
 
 
 @delete_command.command("app")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.app_names)
 @click.option("--no-wait", is_flag=True, help="Return before its instances have ended.")
 @where
 def app(name: str, where: Where, *, no_wait: bool) -> None:
@@ -44,7 +44,7 @@ def app(name: str, where: Where, *, no_wait: bool) -> None:
 
 
 @delete_command.command("secret")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.secret_names)
 @where
 def secret(name: str, where: Where) -> None:
     """Delete a secret. What runs keeps the value that it has."""

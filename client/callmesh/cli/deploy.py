@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, as_json, where
 
 
 @click.command("deploy")
 @click.argument("file", type=click.Path())  # a type that shells complete
-@click.argument("environments", nargs=-1, metavar="[ENV]...")
+@click.argument(
+    "environments",
+    nargs=-1,
+    metavar="[ENV]...",
+    shell_complete=complete.environments_of_file,
+)
 @click.option("--version", default="", help="Of the tasks.  [default: made from the content]")
 @click.option("--no-wait", is_flag=True, help="Return before the apps are ready.")
 @as_json

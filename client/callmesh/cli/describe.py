@@ -6,15 +6,15 @@ import time
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, as_json, where
 
 _KINDS = ("app", "run", "task", "node")
 
 
 @click.command("describe")
-@click.argument("kind", metavar="[app|run|task|node]")
-@click.argument("name", required=False)
+@click.argument("kind", metavar="[app|run|task|node]", shell_complete=complete.kinds)
+@click.argument("name", required=False, shell_complete=complete.described)
 @click.option("--version", default="", help="Of a task.  [default: the newest]")
 @as_json
 @where

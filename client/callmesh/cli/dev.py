@@ -8,13 +8,18 @@ from pathlib import Path
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, where
 
 
 @click.command("dev")
 @click.argument("file", type=click.Path())  # a type that shells complete
-@click.argument("environments", nargs=-1, metavar="[ENV]...")
+@click.argument(
+    "environments",
+    nargs=-1,
+    metavar="[ENV]...",
+    shell_complete=complete.environments_of_file,
+)
 @click.option("--no-logs", is_flag=True, help="Do not print what the apps write.")
 @where
 def dev_command(file: str, environments: tuple[str, ...], where: Where, *, no_logs: bool) -> int:

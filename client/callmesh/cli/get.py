@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, as_json, where
 
 Rows = Sequence[Mapping[str, object]]
@@ -51,7 +51,7 @@ def apps(where: Where, *, as_json: bool, all_scopes: bool) -> None:
 
 
 @get_command.command("app")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.app_names)
 @as_json
 @where
 def app(name: str, where: Where, *, as_json: bool) -> None:
@@ -93,7 +93,7 @@ def runs(
 
 
 @get_command.command("run")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.run_names)
 @as_json
 @where
 def run(name: str, where: Where, *, as_json: bool) -> None:
@@ -116,7 +116,7 @@ def tasks(where: Where, *, as_json: bool, all_versions: bool) -> None:
 
 
 @get_command.command("task")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.task_names)
 @click.option("--version", default="", help="Default: the newest.")
 @as_json
 @where
@@ -139,7 +139,7 @@ def nodes(where: Where, *, as_json: bool) -> None:
 
 
 @get_command.command("node")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.node_names)
 @as_json
 @where
 def node(name: str, where: Where, *, as_json: bool) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from callmesh.cli import output, progress
+from callmesh.cli import complete, output, progress
 from callmesh.cli.options import Where, where
 
 
 @click.command("logs")
-@click.argument("target", metavar="APP|RUN")
+@click.argument("target", metavar="APP|RUN", shell_complete=complete.log_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
 @click.option(
     "-n",

@@ -7,12 +7,12 @@ import sys
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, where
 
 
 @click.command("open")
-@click.argument("app")
+@click.argument("app", shell_complete=complete.app_names)
 @where
 def open_command(app: str, where: Where) -> None:
     """Open an app in the browser, and print its address.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, where
 
 
 @click.command("rollback")
-@click.argument("app")
+@click.argument("app", shell_complete=complete.app_names)
 @click.option(
     "--to",
     "revision",

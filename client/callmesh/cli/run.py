@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, as_json, pairs, where
 
 DEPLOYED = "deployed-task"
@@ -46,7 +46,7 @@ class _RunCommand(click.Command):
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("file", type=click.Path())  # a type that shells complete
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=complete.tasks_of_file)
 @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
 @click.option("--name", default="", help="Of the run.  [default: made up]")
 @click.option("--version", default="", help="Of a deployed task.  [default: the newest]")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from callmesh.cli import output
+from callmesh.cli import complete, output
 from callmesh.cli.options import Where, where
 
 
 @click.command("serve")
 @click.argument("file", type=click.Path())  # a type that shells complete
-@click.argument("app")
+@click.argument("app", shell_complete=complete.apps_of_file)
 @click.option("--version", default="", help="A label.  [default: made from the content]")
 @click.option("-e", "--env", "env_vars", multiple=True, metavar="K=V", help="Repeatable.")
 @click.option("--follow", "-f", is_flag=True, help="Print its log until Ctrl-C.")

@@ -10,20 +10,26 @@ A fenced block is one of
 Of what a command prints, all of standard output must be shown and, of standard
 error, what is shown must occur in this order; lines of progress need not. Ports,
 run names, times and versions may differ, ``…`` stands for anything, in a line or
-for whole lines.
+for whole lines. A command that goes on until it is interrupted ends with ``^C``;
+meanwhile lines after ``(another terminal) $`` are run, and their output follows.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ANYTHING = "…"
+INTERRUPTED = "^C"
+ELSEWHERE = "(another terminal) $ "
 _FENCE = re.compile(r"^```(.*)$")
 _FILE = re.compile(r"^# file: (\S+?)(, continued)?$")
 _VARIES = [
@@ -34,6 +40,7 @@ _VARIES = [
     (re.compile(r"\b([a-z0-9-]+-\d+)-[a-z0-9]{5}\b"), r"\1-ID"),
     (re.compile(r"\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d)\b"), "TIME"),
     (re.compile(r"TIME(?: TIME)+"), "TIME"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "CLOCK"),
     (re.compile(r"\s+"), " "),
 ]
 # How far something is: told when it changes, and a quick machine skips some of it.
@@ -168,28 +175,56 @@ class Reader:
         self.waiting[heading.group(1)] = block.line
 
     def _run(self, command: Command) -> None:
-        text = command.text
-        for written, meant in self.replaced.items():
-            text = text.replace(written, meant)
-        done = subprocess.run(
-            ["bash", "-c", text],
-            cwd=self.folder,
-            env={
-                **self.environment,
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            },
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
         where = f"{self.page.name}:{command.line}: `{command.text}`"
+        if INTERRUPTED in command.shown:
+            self._follow(command, where)
+            return
+        done = subprocess.run(
+            self._shell(command.text), **self._place, capture_output=True, timeout=100, check=False
+        )
         printed = f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         fails = any(line.startswith(("error:", "E  ")) for line in command.shown)
         assert bool(done.returncode) == fails, f"{where} exited {done.returncode}\n{printed}"
         differs = difference(command.shown, done.stdout, done.stderr)
         assert not differs, f"{where}\n{differs}\n{printed}"
         self._seen(command.text)
+
+    def _follow(self, command: Command, where: str) -> None:
+        """Run a command until all that is shown before `^C` was printed, then interrupt it."""
+        log, at = self.folder / ".terminal", 0
+        log.unlink(missing_ok=True)
+        with log.open("ab") as output:
+            running = subprocess.Popen(
+                self._shell(f"exec {command.text}"), **self._place, stdout=output, stderr=output
+            )
+        try:
+            for line in filter(str.strip, command.shown):
+                if line.startswith(ELSEWHERE):
+                    with log.open("ab") as output:
+                        elsewhere = self._shell(f"{line.removeprefix(ELSEWHERE)} && echo")
+                        subprocess.run(
+                            elsewhere, **self._place, stdout=output, stderr=output, check=True
+                        )
+                elif line == INTERRUPTED:
+                    running.send_signal(signal.SIGINT)
+                    running.wait(30)
+                else:
+                    at = _awaited(_pattern(plain(line)), log, at, where)
+        finally:
+            running.kill()
+            running.wait()
+        assert running.returncode in (0, 130), f"{where} exited {running.returncode}"
+        self._seen(command.text)
+
+    def _shell(self, text: str) -> list[str]:
+        for written, meant in self.replaced.items():
+            text = text.replace(written, meant)
+        return ["bash", "-c", text]
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {"cwd": self.folder, "env": {**self.environment, "PATH": path}, "text": True}
 
     def _seen(self, text: str) -> None:
         """Files that a command names have been run, and those that these import."""
@@ -201,3 +236,15 @@ class Reader:
                 if is_pytest or re.search(rf"\b{re.escape(Path(name).stem)}\b", text):
                     del self.waiting[name]
                     texts.append((self.folder / name).read_text())
+
+
+def _awaited(pattern: str, log: Path, at: int, where: str) -> int:
+    """Where in a log's plain text a line ends; waits for it."""
+    deadline = time.monotonic() + 60
+    while True:
+        whole = log.read_text(errors="replace").rpartition("\n")[0]
+        found = re.compile(pattern).search(plain(whole), at)
+        if found:
+            return found.end()
+        assert time.monotonic() < deadline, f"{where}\nnot printed: {pattern}\n{whole}"
+        time.sleep(0.05)

@@ -7,6 +7,7 @@ Unix socket at 107 bytes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -17,6 +18,8 @@ from pathlib import Path
 
 MAX_SOCKET_PATH = 107
 LONGEST_SOCKET = "envoy-admin.sock"
+# Bytes that must be free for a start.
+LEAST_ROOM = 1 << 20
 
 
 class LayoutProblem(Exception):
@@ -114,12 +117,16 @@ def prepare(layout: Layout) -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_private(folder)
         probe = layout.state / ".writable"
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(LEAST_ROOM))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as problem:
+        where = f" (`{problem.filename}`)" if problem.filename else ""
         raise LayoutProblem(
-            f"cannot use the state folder `{layout.state}`: {problem.strerror} "
-            f"(`{problem.filename}`); name another with --state-dir"
+            f"cannot use the state folder `{layout.state}`: {problem.strerror}{where}; "
+            + ("make room, or " if problem.errno == errno.ENOSPC else "")
+            + "name another with --state-dir"
         ) from None
 
 

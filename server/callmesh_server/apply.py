@@ -134,7 +134,9 @@ class Applier:
 
         It is decided at once; should the disk refuse it (its name or request id
         exists), it is forgotten again, and its attempt too: no user code ran.
+        Raises `ExhaustedError` while the disk is full.
         """
+        self._writer.check_room()
         self._live.begin(run, inputs, task, request_id)
         self._runs.expect(run.name, inputs, request_id, done)
         self._loop.mark(self._ledger.apply(do.PutRun(run)))
@@ -147,7 +149,11 @@ class Applier:
         self._staged[key] = changes
 
     async def commit(self) -> None:
-        """Flush, and return once everything so far is on disk."""
+        """Flush, and return once everything so far is on disk.
+
+        Raises `ExhaustedError` where that has to wait for room on the disk; it
+        is written then all the same.
+        """
         result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: CallmeshError | None) -> None:
@@ -159,7 +165,7 @@ class Applier:
                 result.set_exception(error)
 
         self.flush(done)
-        await result
+        await self._writer.or_full(result)
 
     def flush(self, done: Done | None = None) -> None:
         """Hand what is staged to the writer; ``done`` is told of the commit."""

@@ -155,7 +155,7 @@ class RunWrites:
             new.done(error)
 
         change = self._records.insert_run(run, new.inputs, new.request_id)
-        self._writer.write([change], done)
+        self._writer.write([change], done, refusable=True)
 
     def _refuse(self, name: str) -> None:
         """The disk does not take the run. No user code of it has run."""

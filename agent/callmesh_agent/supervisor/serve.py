@@ -78,7 +78,10 @@ class AgentLine:
 class Service:
     """Answers the agent's requests."""
 
-    def __init__(self, processes: Processes, line: AgentLine, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, processes: Processes, state: Path, line: AgentLine, group: asyncio.TaskGroup
+    ) -> None:
+        self._state = state
         self._processes = processes
         self._line = line
         self._group = group
@@ -129,7 +132,8 @@ class Service:
         except CallmeshError as problem:
             reply.error = problem.message
         except OSError as problem:
-            reply.error = f"{problem.strerror}: `{problem.filename}`"
+            where = problem.filename or self._state
+            reply.error = f"{problem.strerror}: `{where}`"
         except Exception as problem:
             log.exception("request %s failed", request.WhichOneof("request"))
             reply.error = f"a defect in the supervisor: {type(problem).__name__}"
@@ -176,7 +180,7 @@ async def serve(listener: socket.socket, state: Path, umask: int) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             processes = Processes(state, umask, line, group)
-            service = Service(processes, line, group)
+            service = Service(processes, state, line, group)
             loop.add_signal_handler(signal.SIGCHLD, processes.reap_strangers)
             loop.add_signal_handler(signal.SIGTERM, service.terminate)
             processes.adopt()

@@ -39,8 +39,10 @@ class Requests:
         """Make the change, or answer as the first time; returns after the commit.
 
         ``change`` changes memory after its last await, so that its writes and
-        the memory of its answer are one transaction.
+        the memory of its answer are one transaction. On a full disk nothing is
+        changed: `ExhaustedError`.
         """
+        self._database.writer.check_room()
         if not check_request_id(request_id):
             answer = await change()
             await self._applier.commit()

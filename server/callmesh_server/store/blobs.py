@@ -7,13 +7,19 @@ disk; whoever sees the file may read it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from callmesh_wire.errors import DataLossError, InvalidArgumentError, NotFoundError
+from callmesh_wire.errors import (
+    DataLossError,
+    ExhaustedError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 
 CHUNK = 1024 * 1024
 MAX_SIZE = 5 * 1024**3
@@ -37,7 +43,8 @@ class Blobs:
         """Store a blob; returns its size.
 
         Raises `DataLossError` when the bytes are not what ``digest`` and
-        ``size`` say. The bytes of a blob that is here already are not kept.
+        ``size`` say, `ExhaustedError` when the disk is full. The bytes of a blob
+        that is here already are not kept.
         """
         if not 0 <= size <= MAX_SIZE:
             raise InvalidArgumentError(f"`size` is {size}: must be between 0 and {MAX_SIZE}")
@@ -50,6 +57,13 @@ class Blobs:
         try:
             await self._fill(partial, digest, size, chunks)
             await asyncio.to_thread(_publish, partial, target)
+        except OSError as problem:
+            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ExhaustedError(
+                f"the disk that holds `{self._folder}` is full: no room for a blob of {size} "
+                "bytes; make room and try again"
+            ) from None
         finally:
             partial.unlink(missing_ok=True)
         return size

@@ -14,18 +14,34 @@ a busy event loop gives it back late: hence no savepoint for every caller.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from callmesh_wire.errors import AlreadyExistsError, CallmeshError, UnavailableError
+from callmesh_wire.errors import (
+    AlreadyExistsError,
+    CallmeshError,
+    ExhaustedError,
+    UnavailableError,
+)
 
 Done = Callable[[CallmeshError | None], None]
 _MAX_GROUP = 512
+# On a full disk: how often the commit is tried again, seconds, and what counts as room.
+_TRY_AGAIN = 0.5
+_ROOM = 1 << 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +76,11 @@ class Change:
 class _Write:
     changes: Sequence[Change]
     done: Done
+    refusable: bool
+
+
+class _Full(Exception):
+    """The disk has no room for a commit; nothing of it was written."""
 
 
 class DuplicateError(AlreadyExistsError):
@@ -69,9 +90,11 @@ class DuplicateError(AlreadyExistsError):
 class Writer:
     """Owns the writing connection. Start with `start`, end with `close`.
 
-    When a commit itself fails (a full disk, say), memory and disk may differ
-    from then on: every caller gets `UnavailableError`, now and later, and
-    `broken` holds the reason; the server ends, and starts again from the disk.
+    On a full disk writes wait for room, in their order, and are tried again;
+    refusable ones, and whoever asks meanwhile, get `ExhaustedError`. When a
+    commit fails otherwise, memory and disk may differ from then on: every
+    caller gets `UnavailableError`, now and later, and `broken` holds the
+    reason; the server ends, and starts again from the disk.
     """
 
     def __init__(self, engine: sa.Engine, loop: asyncio.AbstractEventLoop) -> None:
@@ -81,18 +104,37 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="callmesh-writer", daemon=True)
         self._closed = False
         self._reason = ""
+        self._folder = Path(str(engine.url.database)).parent
+        self._is_full = False
+        self._impatient: set[asyncio.Future[None]] = set()
         self.broken: asyncio.Future[str] = loop.create_future()
 
     def start(self) -> None:
         """Begin to commit."""
         self._thread.start()
 
-    def write(self, changes: Sequence[Change], done: Done) -> None:
-        """Queue changes; ``done`` is called on the loop with None or the error."""
+    def check_room(self) -> None:
+        """Raise `ExhaustedError` while the disk is full."""
+        if self._is_full:
+            raise self._no_room()
+
+    async def or_full(self, committed: asyncio.Future[None]) -> None:
+        """Wait for a commit; `ExhaustedError` when it has to wait for room."""
+        self._impatient.add(committed)
+        try:
+            await committed
+        finally:
+            self._impatient.discard(committed)
+
+    def write(self, changes: Sequence[Change], done: Done, *, refusable: bool = False) -> None:
+        """Queue changes; ``done`` is called on the loop with None or the error.
+
+        ``refusable``: on a full disk they are given up rather than kept waiting.
+        """
         if self._closed:
             self._loop.call_soon(done, UnavailableError("the server is shutting down"))
         else:
-            self._queue.put(_Write(changes, done))
+            self._queue.put(_Write(changes, done, refusable))
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Return once the changes are on disk. Raises what `done` would get."""
@@ -122,17 +164,38 @@ class Writer:
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
-            while group := self._next_group():
-                writes = [write for write in group if write is not None]
-                outcomes = self._commit(cursor, writes)
-                self._tell(zip((w.done for w in writes), outcomes, strict=True))
-                if len(writes) < len(group):
+            kept: list[_Write] = []
+            full = False
+            while True:
+                group = self._next_group(_TRY_AGAIN if full else None)
+                writes = [*kept, *(write for write in group if write is not None)]
+                found = self._committed_or_kept(cursor, writes)
+                kept = found or []
+                full = found is not None or (full and not writes and not self._has_room())
+                if full != self._is_full:
+                    self._loop.call_soon_threadsafe(partial(self._now_full, full=full))
+                    self._is_full = full
+                if group and group[-1] is None:
                     return
         finally:
             connection.close()
 
-    def _next_group(self) -> list[_Write | None]:
-        group = [self._queue.get()]
+    def _committed_or_kept(self, cursor: Any, writes: Sequence[_Write]) -> list[_Write] | None:
+        """Commit, and tell: None; on a full disk the writes that go on waiting."""
+        try:
+            outcomes = self._commit(cursor, writes)
+        except _Full:
+            refused = [write for write in writes if write.refusable]
+            self._tell((write.done, self._no_room()) for write in refused)
+            return [write for write in writes if not write.refusable]
+        self._tell(zip((write.done for write in writes), outcomes, strict=True))
+        return None
+
+    def _next_group(self, patience: float | None) -> list[_Write | None]:
+        try:
+            group = [self._queue.get(timeout=patience)]
+        except queue.Empty:
+            return []
         while len(group) < _MAX_GROUP and group[-1] is not None:
             try:
                 group.append(self._queue.get_nowait())
@@ -148,6 +211,10 @@ class Writer:
             if not self._reason:
                 return self._commit_together(cursor, writes, driver)
         except driver.Error as problem:
+            if self._is_for_room(problem):
+                with contextlib.suppress(driver.Error):
+                    cursor.execute("ROLLBACK")
+                raise _Full from None
             self._reason = f"{type(problem).__name__}: {problem}"
             self._loop.call_soon_threadsafe(self._break)
         return [_broken(self._reason) for _ in writes]
@@ -173,6 +240,31 @@ class Writer:
         if not is_lone:
             cursor.execute("COMMIT")
         return outcomes
+
+    def _is_for_room(self, problem: Exception) -> bool:
+        code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+        return code == sqlite3.SQLITE_FULL or (
+            code == sqlite3.SQLITE_IOERR and not self._has_room()
+        )
+
+    def _has_room(self) -> bool:
+        found = os.statvfs(self._folder)
+        return found.f_bavail * found.f_frsize >= _ROOM
+
+    def _no_room(self) -> ExhaustedError:
+        return ExhaustedError(
+            f"the disk that holds `{self._folder}` is full: make room and try again; "
+            "the mesh goes on by itself"
+        )
+
+    def _now_full(self, *, full: bool) -> None:
+        if not full:
+            log.warning("there is room on the disk again: the store is written")
+            return
+        log.error("%s", self._no_room())
+        for each in self._impatient:
+            if not each.done():
+                each.set_exception(self._no_room())
 
     def _break(self) -> None:
         if not self.broken.done():

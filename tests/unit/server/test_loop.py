@@ -155,12 +155,12 @@ class TestCommits:
         writer = mesh.server.parts.database.writer
         waiting: list[Any] = []
         original = writer.write
-        monkeypatch.setattr(writer, "write", lambda *args: waiting.append(args))
+        monkeypatch.setattr(writer, "write", lambda *a, **k: waiting.append((a, k)))
 
         def release() -> None:
             monkeypatch.setattr(writer, "write", original)
-            for args in waiting:
-                original(*args)
+            for args, more in waiting:
+                original(*args, **more)
 
         mesh.release = release
         return mesh
@@ -187,7 +187,7 @@ class TestCommits:
         order = held.agent.running[run.name]
         writer = mesh.server.parts.database.writer
         original, waiting = writer.write, []
-        monkeypatch.setattr(writer, "write", lambda *args: waiting.append(args))
+        monkeypatch.setattr(writer, "write", lambda *a, **k: waiting.append((a, k)))
         value = common_pb2.Value(json=b"1")
         held.agent.report(order, pb.ATTEMPT_PHASE_SUCCEEDED, outputs=[value])
         async with asyncio.timeout(5):
@@ -197,8 +197,8 @@ class TestCommits:
         shown = (await held.client.call("SchedulerService/GetRun", get)).run
         assert shown.phase in (pb.RUN_PHASE_INITIALIZING, pb.RUN_PHASE_RUNNING)
         assert not any(m.HasField("ack") for m in held.agent.received)
-        for args in waiting:
-            original(*args)
+        for args, more in waiting:
+            original(*args, **more)
         await held.agent.until(lambda: any(m.HasField("ack") for m in held.agent.received))
         shown = (await held.client.call("SchedulerService/GetRun", get)).run
         assert (shown.phase, shown.outputs[0]) == (pb.RUN_PHASE_SUCCEEDED, value)

@@ -7,6 +7,7 @@ Envoy and workloads running; they are ended too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import shutil
@@ -34,12 +35,41 @@ def run(layout: Layout, *, purge: bool) -> int:
             )
             return 1
     ran = asyncio.run(end_supervisor(layout)) or ran
+    is_meshs = layout.has_mesh()
     clean(layout)
-    if purge:
-        shutil.rmtree(layout.state, ignore_errors=True)
     what = "the mesh has ended" if ran else "no mesh was running"
-    sys.stderr.write(f"{what} ({layout.state}{', purged' if purge else ''})\n")
-    return 0
+    if not purge:
+        sys.stderr.write(f"{what} ({layout.state})\n")
+        return 0
+    left = delete_state(layout) if is_meshs else layout.strangers()
+    sys.stderr.write(f"{what} ({layout.state}{'' if left else ', purged'})\n")
+    if not left:
+        return 0
+    names = ", ".join(f"`{each}`" for each in left[:5])
+    sys.stderr.write(
+        f"error: `{layout.state}` holds more than a mesh's state; left alone: {names}\n\n"
+        "hint: look whether it is the folder that was meant\n"
+    )
+    return 1
+
+
+def delete_state(layout: Layout) -> list[str]:
+    """Delete what a mesh has made in its state folder, and the folder where that was all.
+
+    The names of what is left: somebody else's, or not to be deleted.
+    """
+    for folder in (layout.server, layout.agent):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (layout.token, layout.record, layout.draft, layout.lock, layout.log):
+        with contextlib.suppress(OSError):
+            file.unlink()
+    try:
+        layout.state.rmdir()
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return sorted(each.name for each in layout.state.iterdir())
+    return []
 
 
 def _end(pid: int) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 MAX_SOCKET_PATH = 107
 LONGEST_SOCKET = "envoy-admin.sock"
+PROBE = ".writable"
 # Bytes that must be free for a start.
 LEAST_ROOM = 1 << 20
 
@@ -44,6 +45,11 @@ class Layout:
         return self.state / "up.json"
 
     @property
+    def draft(self) -> Path:
+        """The record while it is written."""
+        return self.record.with_suffix(".tmp")
+
+    @property
     def log(self) -> Path:
         """Output of a detached `callmesh up`."""
         return self.state / "up.log"
@@ -62,6 +68,24 @@ class Layout:
     def agent(self) -> Path:
         """The agent's bundles, logs, records and last view."""
         return self.state / "agent"
+
+    @property
+    def store(self) -> Path:
+        """The server's store."""
+        return self.server / "mesh.db"
+
+    def has_mesh(self) -> bool:
+        """A mesh has been started on the state folder."""
+        return any(each.exists() for each in (self.token, self.record, self.lock, self.store))
+
+    def strangers(self) -> list[str]:
+        """What is in the state folder and is not a mesh's, by name."""
+        own = (self.lock, self.record, self.draft, self.log, self.token, self.server, self.agent)
+        names = {each.name for each in own} | {PROBE}
+        try:
+            return sorted(each.name for each in self.state.iterdir() if each.name not in names)
+        except OSError:
+            return []
 
     @property
     def api_socket(self) -> Path:
@@ -110,13 +134,19 @@ def prepare(layout: Layout) -> None:
             f"the runtime folder `{layout.runtime}` is too long for Unix sockets: "
             "set XDG_RUNTIME_DIR to a shorter path"
         )
+    strangers = layout.strangers()
+    if strangers and not layout.has_mesh():
+        raise LayoutProblem(
+            f"`{layout.state}` holds other things than a mesh's state, such as `{strangers[0]}`: "
+            "name an empty folder, or one that is not there yet, with --state-dir"
+        )
     try:
         for folder in (layout.state, layout.server, layout.agent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (layout.runtime.parent, layout.runtime):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_private(folder)
-        probe = layout.state / ".writable"
+        probe = layout.state / PROBE
         try:
             probe.write_bytes(bytes(LEAST_ROOM))
         finally:

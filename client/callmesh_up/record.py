@@ -75,7 +75,7 @@ def is_running(layout: Layout) -> bool:
 
 def write(layout: Layout, record: Record) -> None:
     """Publish the record, whole or not at all."""
-    draft = layout.record.with_suffix(".tmp")
+    draft = layout.draft
     draft.write_text(json.dumps(asdict(record)))
     draft.chmod(0o600)
     draft.replace(layout.record)

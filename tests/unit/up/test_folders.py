@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callmesh_up import layout, ports, record
+from callmesh_up import down, layout, ports, record
 from callmesh_up.options import DownOptions, UpOptions, parse
 from callmesh_up.speaker import Speaker
 
@@ -106,3 +106,32 @@ def test_a_problem_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith("error: a mesh is already running on `/tmp/folder/")
     assert len(lines) > 1
     assert max(map(len, lines)) <= 80
+
+
+def test_a_folder_with_other_things_is_not_taken_for_a_meshs(
+    found: layout.Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (found.state / "server").mkdir(parents=True)
+    (found.state / "server" / "mine.py").touch()
+    (found.state / "notes.txt").touch()
+    with pytest.raises(layout.LayoutProblem, match=r"such as `notes.txt`: name an empty folder"):
+        layout.prepare(found)
+    assert down.run(found, purge=True) == 1
+    assert "left alone: `notes.txt`" in capsys.readouterr().err
+    assert (found.state / "server" / "mine.py").exists()
+
+
+def test_a_purge_deletes_what_is_a_meshs_and_no_more(
+    found: layout.Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout.prepare(found)
+    record.token(found.token)
+    (found.state / "notes.txt").touch()
+    assert down.run(found, purge=True) == 1
+    assert [each.name for each in found.state.iterdir()] == ["notes.txt"]
+    (found.state / "notes.txt").unlink()
+    layout.prepare(found)
+    record.token(found.token)
+    assert down.run(found, purge=True) == 0
+    assert not found.state.exists()
+    assert down.run(found, purge=True) == 0

@@ -42,13 +42,18 @@ class LocalApps:
         self._process = os.getpid()
 
     @property
-    def file(self) -> Path:
-        """The file of addresses; made at first use."""
+    def folder(self) -> Path:
+        """A folder that is deleted when this process ends; made at first use."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="callmesh-local-"))
             self._is_in_script = _is_script()
             atexit.register(self._at_exit)
-        return self._folder / "endpoints.json"
+        return self._folder
+
+    @property
+    def file(self) -> Path:
+        """The file of addresses."""
+        return self.folder / "endpoints.json"
 
     @property
     def known_file(self) -> str:

@@ -21,6 +21,7 @@ from callmesh.app.parameters import (
     AppEndpoint,
     Parameter,
     RunOutput,
+    is_content,
     seconds_of,
     text_of,
 )
@@ -78,7 +79,7 @@ async def bring_up(environments: Sequence[Environment], how: Serving) -> list[Lo
 
 
 async def _serve(env: AppEnvironment, how: Serving) -> LocalApp:
-    program = _program(env, how)
+    program = _program(env, how, await _values(env, how))
     known = APPS.get(env.name)
     if known is not None and known.is_active() and known.program == program:
         return known
@@ -97,10 +98,9 @@ def _limits(env: AppEnvironment, chosen: Limits) -> Limits:
     return replace(chosen, activate=startup or chosen.activate, path=env.health_path or chosen.path)
 
 
-def _program(env: AppEnvironment, how: Serving) -> Program:
+def _program(env: AppEnvironment, how: Serving, parameters: Mapping[str, str]) -> Program:
     assert not isinstance(env.port, int)
     _look_for_secrets(env, how)
-    parameters = {each.name: _value(env, each, how) for each in env.parameters}
     exported = {each.env_var: parameters[each.name] for each in env.parameters if each.env_var}
     environment = {
         **_inherited(),
@@ -154,6 +154,35 @@ def _start(env: AppEnvironment) -> workload_pb2.WorkloadStart:
     return workload_pb2.WorkloadStart(
         app=workload_pb2.AppStart(code=code, listen_fd=-1), directory=str(root)
     )
+
+
+async def _values(env: AppEnvironment, how: Serving) -> dict[str, str]:
+    """The parameters' values as texts; files are put where the app looks for them."""
+    found = {}
+    for each in env.parameters:
+        value: Any = how.values.get(env.name, {}).get(each.name, each.value)
+        if not is_content(value):
+            found[each.name] = _value(env, each, how)
+        elif not each.download:
+            found[each.name] = value.path
+        else:
+            found[each.name] = await _put(env, each, value)
+    return found
+
+
+async def _put(env: AppEnvironment, parameter: Parameter, value: Any) -> str:
+    """A file or folder at its mount, or in a folder that goes with this process."""
+    place = Path(parameter.mount) if parameter.mount else APPS.folder / env.name / parameter.name
+    if not parameter.mount or parameter.mount.endswith("/"):
+        place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return str(await value.download(place))
+    except OSError as problem:
+        raise ParameterMaterializationError(
+            f"parameter `{parameter.name}` of app `{env.name}` cannot be put at `{place}`: "
+            f"{problem.strerror or problem}; choose a `mount` that this user may write"
+        ) from None
 
 
 def _value(env: AppEnvironment, parameter: Parameter, how: Serving) -> str:

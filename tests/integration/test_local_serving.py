@@ -188,6 +188,25 @@ def test_a_script_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     assert "down" in process.stdout.read()
 
 
+def test_files_and_folders_as_parameters(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "words.txt").write_text("a word")
+    done = script(
+        tmp_path,
+        f"""
+from callmesh.io import Dir, File
+file = File.from_local_sync("{tmp_path}/data/words.txt")
+folder = Dir.from_local_sync("{tmp_path}/data")
+values = {{"file": file, "mounted": file, "folder": folder}}
+handle = flyte.with_servecontext(parameter_values={{"files": values}}).serve(here.files)
+handle.deactivate(wait=True)
+""",
+        MOUNT=str(tmp_path / "mounted" / "here.txt"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "files: a word, a word, ['words.txt']" in done.stdout
+
+
 def test_serve_without_a_guard_says_so(tmp_path: Path) -> None:
     file = tmp_path / "unguarded.py"
     file.write_text(
@@ -235,13 +254,17 @@ def test_an_app_that_ends_by_itself_ends_the_command(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     next(line for line in process.stdout if line.startswith("http"))
-    (app,) = [
+    apps = [
         each
         for each in psutil.Process(process.pid).children(recursive=True)
         if each.cmdline()[-3:-1] == ["-P", "-m"] and "callmesh._keeper" not in each.cmdline()
     ]
-    app.send_signal(signal.SIGKILL)
-    _, errors = process.communicate(timeout=30)
+    try:
+        (app,) = apps
+        app.send_signal(signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert "app `hooked` ended with exit code 137" in errors
 

@@ -27,6 +27,14 @@ command = AppEnvironment(name="command", args="python -m http.server $PORT --bin
 crash = AppEnvironment(name="crash", args=["echo last words; exit 3"])
 deaf = AppEnvironment(name="deaf", args=["sleep 100"])
 sick = FastAPIAppEnvironment(name="sick", app=sick_app)
+files = AppEnvironment(
+    name="files",
+    parameters=[
+        Parameter("file", env_var="FILE"),
+        Parameter("mounted", mount=os.environ.get("MOUNT")),
+        Parameter("folder", env_var="FOLDER"),
+    ],
+)
 fixed = AppEnvironment(
     name="fixed",
     port=int(os.environ.get("FIXED_PORT", "8080")),
@@ -80,6 +88,18 @@ def serve() -> None:
 @hooked.on_shutdown
 def down() -> None:
     print("down", flush=True)
+
+
+@files.server
+def show(file: str, mounted: str, folder: str) -> None:
+    from http.server import HTTPServer, SimpleHTTPRequestHandler
+    from pathlib import Path
+
+    assert mounted == os.environ["MOUNT"], mounted
+    texts = [Path(each).read_text() for each in (file, mounted)]
+    names = sorted(each.name for each in Path(folder).iterdir())
+    print(f"files: {', '.join(texts)}, {names}", flush=True)
+    HTTPServer(("127.0.0.1", int(files.get_port())), SimpleHTTPRequestHandler).serve_forever()
 
 
 @tasks.task

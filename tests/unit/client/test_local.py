@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -138,6 +139,40 @@ def test_the_context_is_known_inside_and_false_outside() -> None:
     runner = flyte.with_runcontext("local", name="mine", custom_context={"k": "v"})
     assert runner.run(where).outputs() == ({"run": "mine", "mode": "local", "custom": "v"},)
     assert flyte.get_custom_context() == {}
+
+
+def test_a_run_tells_as_much_as_one_of_the_mesh() -> None:
+    run = flyte.run(now, x=3)
+    assert run.inputs() == {"x": 3}
+    assert run.raw_phase == run.pb2.phase == run.details().raw_phase
+    assert (run.details().name, run.action.task_name) == (run.name, "here.now")
+    assert run.pb2.HasField("started_at") and run.pb2.HasField("ended_at")
+
+
+def test_variables_are_set_for_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVER", "before")
+    surroundings = flyte.TaskEnvironment(name="surroundings", env_vars={"OVER": "env", "OWN": "1"})
+
+    @surroundings.task
+    def read() -> list[str]:
+        return [os.environ.get(name, "") for name in ("OVER", "OWN", "GIVEN")]
+
+    given = flyte.with_runcontext(env_vars={"GIVEN": "2"})
+    assert given.run(read).outputs() == (["env", "1", "2"],)
+    assert flyte.run(read.override(env_vars={"OVER": "task"})).outputs() == (["task", "1", ""],)
+    assert (os.environ["OVER"], "OWN" in os.environ) == ("before", False)
+
+
+def test_the_group_of_a_local_map() -> None:
+    @env.task
+    def grouped(x: int) -> str:
+        return str(flyte.ctx().group_data)
+
+    @env.task
+    def outer() -> list[str]:
+        return list(flyte.map(grouped, [1], group_name="mine"))
+
+    assert flyte.run(outer).outputs() == (["mine"],)
 
 
 def test_map_outside_a_run_is_plain_calls() -> None:

@@ -116,8 +116,8 @@ class Environments:
         said = await _run([program, *arguments], self._folder, self._environ, lock, tell)
         if said is not None:
             raise FailedPreconditionError(
-                f"the environment cannot be built: {uv.reason(said)}; deploy or run again once "
-                "that is mended"
+                f"the environment cannot be built: {uv.reason(said)}; mend that, or ask for other "
+                "packages"
             )
 
     @contextlib.asynccontextmanager

@@ -140,7 +140,7 @@ def _failed(reason: str, what_failed: str) -> ImageBuildError:
         )
     if "callmesh" in reason:
         reason += (
-            " callmesh runs inside every environment, with the packages that it needs: ask for "
+            "; callmesh runs inside every environment, with the packages that it needs: ask for "
             "other versions"
         )
     return ImageBuildError(f"{what_failed}: {reason}")

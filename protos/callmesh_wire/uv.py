@@ -35,5 +35,5 @@ def reason(output: str) -> str:
         del told[0]  # what follows says it too, and why
     said = " ".join(told) or "it gave no reason"
     # A user and password in an address are for nobody else to read.
-    said = re.sub(r"://[^/\s@]+@", "://", said)
+    said = re.sub(r"://[^/\s@]+@", "://", said).rstrip(".")
     return said if len(said) <= _MAX_REASON else f"{said[:_MAX_REASON]}…"

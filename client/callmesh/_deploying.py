@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from callmesh import _blobs, _images, bundle, graph, plan, settings
+from callmesh._run_outputs import output_of
 from callmesh._transport import call, new_request_id
 from callmesh.app.environment import AppEnvironment
 from callmesh.app.parameters import AppEndpoint, Content, Parameter, RunOutput, Scalar, is_content
@@ -117,7 +118,7 @@ async def _looked_up(
         for each in app.parameters:
             value = given.get(name, {}).get(each.name, each.value)
             if isinstance(value, RunOutput):
-                value = await _output_of(value, f"parameter `{each.name}` of app `{name}`")
+                value = await output_of(value, f"parameter `{each.name}` of app `{name}`")
             if is_content(value):
                 value = await _content_of(value, each)
             if value is not None:
@@ -133,34 +134,3 @@ async def _content_of(value: Any, parameter: Parameter) -> Content | str:
     from callmesh.io import _parameter
 
     return await _parameter.stored(value, parameter.ignore_patterns)
-
-
-async def _output_of(wanted: RunOutput, owner: str) -> Any:
-    from callmesh.remote import Run
-    from callmesh.remote.outputs import outputs_of
-
-    if wanted.run_name:
-        run: Run | None = await Run.get.aio(wanted.run_name)
-    else:
-        newest = Run.listall.aio(in_phase="succeeded", task_name=wanted.task_name, limit=1)
-        run = await anext(newest, None)
-        run = await Run.get.aio(run.name) if run is not None else None
-    if run is None or not run.done():
-        raise ParameterMaterializationError(
-            f"{owner} is the output of "
-            + (f"run `{wanted.run_name}`, which has not ended" if run else "a task that never ran")
-        )
-    value: Any = await outputs_of(run.pb2)
-    for step in wanted.getter:
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            raise ParameterMaterializationError(
-                f"{owner}: the output of run `{run.name}` has no {step!r}"
-            ) from None
-    if not isinstance(value, str | int | float | bool) and not is_content(value):
-        raise ParameterMaterializationError(
-            f"{owner}: the output of run `{run.name}` is a `{type(value).__name__}`: must be a "
-            "string, a number, a boolean, a `File` or a `Dir`"
-        )
-    return value

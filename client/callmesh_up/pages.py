@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
+import subprocess
 import sys
 from contextlib import closing
 
@@ -23,7 +23,7 @@ async def serve(layout: Layout, ingress_port: int) -> None:
     with closing(_listen(layout)) as listener:
         try:
             while True:
-                await _connection_waits(listener)
+                await _readable(listener.fileno())
                 if await _run(layout, listener, ingress_port) != 0:
                     await asyncio.sleep(RESTART_DELAY)
         finally:
@@ -43,34 +43,50 @@ def _listen(layout: Layout) -> socket.socket:
     return listener
 
 
-async def _connection_waits(listener: socket.socket) -> None:
+async def _run(layout: Layout, listener: socket.socket, ingress_port: int) -> int:
+    process = _started(layout, listener, ingress_port)
+    try:
+        await _ended(process)
+    except asyncio.CancelledError:
+        process.terminate()
+        try:
+            async with asyncio.timeout(5):
+                await _ended(process)
+        except TimeoutError:
+            process.kill()
+        process.wait()
+        raise
+    return process.wait()
+
+
+def _started(layout: Layout, listener: socket.socket, ingress_port: int) -> subprocess.Popen[bytes]:
+    # Not by the loop's own subprocesses: they fork, and gRPC's threads make that
+    # child crash at times. `subprocess` does not run fork handlers.
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "callmesh_server.web"),
+            f"--fd={listener.fileno()}",
+            f"--api={layout.api_socket}",
+            f"--ingress-port={ingress_port}",
+        ],
+        pass_fds=(listener.fileno(),),
+        stdin=subprocess.DEVNULL,
+    )
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        await _readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+async def _readable(descriptor: int) -> None:
     loop = asyncio.get_running_loop()
     waits = asyncio.Event()
-    loop.add_reader(listener, waits.set)
+    loop.add_reader(descriptor, waits.set)
     try:
         await waits.wait()
     finally:
-        loop.remove_reader(listener)
-
-
-async def _run(layout: Layout, listener: socket.socket, ingress_port: int) -> int:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "callmesh_server.web",
-        f"--fd={listener.fileno()}",
-        f"--api={layout.api_socket}",
-        f"--ingress-port={ingress_port}",
-        pass_fds=(listener.fileno(),),
-        stdin=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        return await process.wait()
-    except asyncio.CancelledError:
-        process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        raise
+        loop.remove_reader(descriptor)

@@ -111,7 +111,7 @@ def _envoy(environ: Mapping[str, str]) -> tuple[str, str, str]:
     try:
         binary = find_binary(environ)
     except FailedPreconditionError as problem:
-        return "", "", problem.message
+        return "", "", problem.message.partition(": ")[0]
     try:
         done = subprocess.run(
             [binary, "--version"],

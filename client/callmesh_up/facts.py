@@ -34,6 +34,11 @@ class Software:
     envoy_version: str = ""
     envoy_problem: str = ""
 
+    @property
+    def is_client_alone(self) -> bool:
+        """It is not installed for running a mesh."""
+        return any(each.extra == "agent" and not each.installed for each in self.requirements)
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:

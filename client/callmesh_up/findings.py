@@ -66,7 +66,8 @@ def _software(found: Software) -> Iterator[Finding]:
         )
     if found.envoy_problem:
         remedy = "pip install 'callmesh[agent]', or set `CALLMESH_ENVOY` to an Envoy of your own"
-        yield Finding("envoy", "problem", found.envoy_problem, remedy)
+        level: Level = "note" if found.is_client_alone else "problem"
+        yield Finding("envoy", level, found.envoy_problem, remedy)
     elif found.envoy:
         yield Finding("envoy", "ok", f"{found.envoy_version} (`{found.envoy}`)")
 

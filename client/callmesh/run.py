@@ -170,7 +170,11 @@ def with_runcontext(
 ) -> Runner:
     """Choose how to run: ``with_runcontext(name="x").run(task)``.
 
-    Options of Flyte's that the mesh does not act on yet are named in a notice.
+    ``mode`` "local" is this process, "remote" the mesh; ``name`` is the run's,
+    unique in the mesh; ``env_vars`` win over the task's; ``custom_context``
+    travels to child runs; with ``no_deps`` the apps that the task depends on are
+    not brought up. Options of Flyte's that the mesh does not act on yet are named
+    in a notice.
     """
     ignored = [f"`{option}`" for option, value in options.items() if value]
     if ignored:

@@ -167,7 +167,12 @@ class Task(Generic[P, R]):
         reusable: object = None,
         **unused: object,
     ) -> Task[P, R]:
-        """A copy of this task with changes, for calls of that copy."""
+        """A copy of this task with changes, for calls of that copy.
+
+        What is not named stays; ``timeout`` is in seconds, ``reusable="off"`` asks
+        for a worker of its own. Raises `TypeError` for an option that does not
+        exist.
+        """
         for name in unused:
             if name not in (*_UNUSED, *_WITHOUT_MEANING):
                 raise TypeError(f"`override` has no option `{name}`")

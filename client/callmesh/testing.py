@@ -59,7 +59,7 @@ class TestMesh:
         return list(deployments)
 
     def endpoint(self, app: str) -> str:
-        """The base URL of a deployed app, for code."""
+        """The base URL of a deployed app, for code. Raises `AppNotFoundError`."""
         from callmesh.remote import App
 
         return str(App.get(app).endpoint)

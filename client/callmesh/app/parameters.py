@@ -39,8 +39,10 @@ class AppEndpoint:
 class RunOutput:
     """A value that a run returned, looked up when the app is deployed.
 
-    Of a run by name, or of the newest succeeded run of a task. ``getter`` are
-    the steps into it: the first is which output.
+    Of a run by name, or of the newest succeeded run of a task. ``type`` is what
+    it is: "string", "file" or "directory". ``getter`` are the steps into it, keys
+    and numbers: the first is which output. Raises `ValueError` where both or
+    neither of run and task are named.
     """
 
     type: str

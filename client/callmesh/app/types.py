@@ -19,7 +19,11 @@ _LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """The port that an app's author wrote down."""
+    """The port that an app's author wrote down, 1 to 65535.
+
+    Raises `ValueError` for another number and for those that Flyte reserves,
+    `TypeError` for what is no number.
+    """
 
     port: int
     name: str | None = None
@@ -51,7 +55,11 @@ class ListenPort(int):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A page of an app that is worth a click."""
+    """A page of an app that is worth a click: shown under ``title``.
+
+    ``path`` is a path of the app or a whole address; which one, its text says, and
+    ``is_relative`` is only kept.
+    """
 
     path: str
     title: str
@@ -78,7 +86,11 @@ class Subdomain:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Host names that the ingress answers besides ``<app>.localhost``."""
+    """Host names that the ingress answers besides ``<app>.localhost``.
+
+    ``subdomain`` is one label, which becomes ``<subdomain>.localhost``;
+    ``custom_domain`` a whole host name. Raises `ValueError` for other text.
+    """
 
     subdomain: str | Subdomain | None = None
     custom_domain: str | None = None
@@ -128,7 +140,11 @@ Metric = Concurrency | RequestRate
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How many instances: a count, or a pair of minimum and maximum."""
+    """How many instances: a count, or a pair of minimum and maximum.
+
+    Of a pair the minimum runs, at least one. ``metric`` and ``scaledown_after``
+    (seconds) are kept, and not acted on. Raises `ValueError` and `TypeError`.
+    """
 
     Concurrency: ClassVar = Concurrency
     RequestRate: ClassVar = RequestRate

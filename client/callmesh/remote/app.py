@@ -125,7 +125,10 @@ class App:
         sort_by: object = None,
         in_status: object = None,
     ) -> AsyncGenerator[App, None]:
-        """The apps of a project and domain, at most ``limit`` of them."""
+        """The apps of a project and domain, at most ``limit`` of them.
+
+        ``in_status`` is a list of states, spelled as `state` is.
+        """
         del created_by_subject, sort_by
         wanted = {str(each) for each in in_status} if isinstance(in_status, list | tuple) else None
         token, left = "", limit

@@ -109,7 +109,11 @@ class Run:
         parent: str | None = None,
         **_filters: object,
     ) -> AsyncGenerator[Run, None]:
-        """Runs, newest first, at most ``limit`` of them."""
+        """Runs, newest first, at most ``limit`` of them.
+
+        Of one or several phases, of one task by full name, of the children of the
+        run ``parent``; of this process's project and domain unless others are named.
+        """
         chosen = [in_phase] if isinstance(in_phase, str) else list(in_phase or ())
         token, left = "", limit
         while left > 0:

@@ -214,7 +214,8 @@ def _shown(value: Any) -> str:
             for each in dataclasses.fields(value)
             if each.init and getattr(value, each.name) != each.default
         ]
-        return f"{type(value).__name__}({', '.join(changed)})"
+        inside = ", ".join(changed)
+        return f"{type(value).__name__}({inside if len(inside) < WIDTH else '…'})"
     found = re.sub(
         r"\b(?:callmesh\w*|typing|datetime|collections\.abc)\.(?:\w+\.)*", "", repr(value)
     )

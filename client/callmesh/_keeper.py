@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     control = socket.socket(fileno=int(arguments[0]))
     grace, program = float(arguments[1]), arguments[2:]
     control.set_inheritable(False)
+    script = os.getppid()
     _adopt_orphans()
     woken = _Woken()
     try:
@@ -45,6 +47,9 @@ def main(arguments: list[str]) -> int:
             process.kill()
     code = process.wait()
     _end_orphans()
+    if os.getppid() != script:
+        # Killed, it could not delete its folder itself.
+        shutil.rmtree(Path(os.environ["CALLMESH_LOCAL_ENDPOINTS"]).parent, ignore_errors=True)
     return code if code >= 0 else 128 - code
 
 

@@ -176,7 +176,10 @@ def test_a_script_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "killed.py"
     file.write_text("import callmesh as flyte, here\nflyte.serve(here.hooked)\n")
     process = subprocess.Popen(
-        [sys.executable, file], env=environment(tmp_path), stdout=subprocess.PIPE, text=True
+        [sys.executable, file],
+        env=environment(tmp_path, TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     child = int(next(line for line in process.stdout if "child" in line).split()[1])
@@ -186,6 +189,7 @@ def test_a_script_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     eventually(20, "all is ended", lambda: not left(tmp_path))
     assert not psutil.pid_exists(child)
     assert "down" in process.stdout.read()
+    assert not list(tmp_path.glob("callmesh-local-*"))
 
 
 def test_files_and_folders_as_parameters(tmp_path: Path) -> None:

@@ -19,10 +19,13 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from callmesh._flyte_only import install, refuse
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from callmesh import app as app
+    from callmesh import durable as durable
     from callmesh import errors as errors
     from callmesh import io as io
     from callmesh import remote as remote
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
         custom_context,
         get_custom_context,
         group,
-        trace,
     )
     from callmesh.deploy import Deployment, Progress, deploy
     from callmesh.environment import Environment, TaskEnvironment
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from callmesh.remote.phase import ActionPhase
     from callmesh.remote.run import Run
     from callmesh.resources import GPU, TPU, Device, Resources
-    from callmesh.run import run, with_runcontext
+    from callmesh.run import rerun, run, with_runcontext
     from callmesh.secret import Secret, SecretRequest, secret_file
     from callmesh.serving import AppHandle, serve, with_servecontext
     from callmesh.settings import (
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         init_passthrough,
         is_control_plane_available,
     )
+    from callmesh.steps import trace
     from callmesh.task import AsyncFunctionTaskTemplate, Task, TaskTemplate
 
 _PLACES: dict[str, str] = {
@@ -93,14 +96,15 @@ _PLACES: dict[str, str] = {
     "init_passthrough": "settings",
     "is_control_plane_available": "settings",
     "map": "map:map_",
+    "rerun": "run",
     "run": "run",
     "secret_file": "secret",
     "serve": "serving",
-    "trace": "context",
+    "trace": "steps",
     "with_runcontext": "run",
     "with_servecontext": "serving",
 }
-_MODULES = ("app", "errors", "io", "prefetch", "remote")
+_MODULES = ("app", "durable", "errors", "io", "prefetch", "remote")
 
 
 class _Package(ModuleType):
@@ -116,6 +120,7 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+install()
 
 
 def __getattr__(name: str) -> Any:
@@ -123,8 +128,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     place = _PLACES.get(name)
     if place is None:
-        from callmesh._flyte_only import refuse
-
         refuse(__name__, name)
         raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
     module, _, attribute = place.partition(":")
@@ -167,6 +170,7 @@ __all__ = [
     "current_project",
     "custom_context",
     "deploy",
+    "durable",
     "errors",
     "get_custom_context",
     "group",
@@ -178,6 +182,7 @@ __all__ = [
     "is_control_plane_available",
     "map",
     "remote",
+    "rerun",
     "run",
     "secret_file",
     "serve",

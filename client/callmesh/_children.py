@@ -10,7 +10,11 @@ from callmesh import _blobs, _runtime, _submit, values
 from callmesh._caching import policy_of
 from callmesh._runtime import AttemptContext
 from callmesh._sync import bridge
-from callmesh.errors import RemoteTaskNotFoundError, SyncTaskCallInAsyncContextError
+from callmesh.errors import (
+    RemoteTaskNotFoundError,
+    SyncTaskCallInAsyncContextError,
+    TraceDoesNotAllowNestedTasksError,
+)
 from callmesh.plan import retry_policy, task_timeouts
 from callmesh_wire.errors import NotFoundError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
@@ -29,7 +33,7 @@ def call(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any])
             f"sync task `{task.name}` was called from async code, which it would block: "
             f"`await {task.func.__name__}.aio(…)` instead"
         )
-    attempt = _attempt()
+    attempt = _attempt(task.name)
     if attempt.mode == "local":
         from callmesh import local
 
@@ -39,7 +43,7 @@ def call(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 async def acall(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """An awaited call."""
-    attempt = _attempt()
+    attempt = _attempt(task.name)
     if attempt.mode == "local":
         from callmesh import local
 
@@ -51,7 +55,7 @@ async def acall_remote(
     details: TaskDetails, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     """An awaited call of a deployed task."""
-    return await bridge().arun(_run_deployed(details, args, kwargs, _attempt()))
+    return await bridge().arun(_run_deployed(details, args, kwargs, _attempt(details.name)))
 
 
 def submission_of(
@@ -164,7 +168,14 @@ def _not_deployed(task: Task[..., Any], problem: NotFoundError) -> RemoteTaskNot
     )
 
 
-def _attempt() -> AttemptContext:
+def _attempt(callee: str) -> AttemptContext:
+    """The attempt that calls a task. Raises where a traced function does so."""
+    step = _runtime.current_step.get()
+    if step:
+        raise TraceDoesNotAllowNestedTasksError(
+            f"traced function `{step}` called task `{callee}`: a traced function is one step; "
+            "call the task from the task itself, or leave `@trace` out"
+        )
     attempt = _runtime.current()
     assert attempt is not None
     return attempt

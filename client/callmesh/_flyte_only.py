@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+_PLUGINS = "flyteplugins"
 _CHECKPOINTS = "keep what is to survive an attempt in a folder or a database of your own"
 _CONDITIONS = "end the task, and start the next one when the answer is there"
 _DEVICES = "callmesh places work on cores and memory only"
@@ -31,7 +36,6 @@ _INSTEAD: dict[str, dict[str, str]] = {
         "Link": "write the address into the task's log",
         "PodTemplate": "there are no pods: use `resources`, `env_vars` and `secrets`",
         "ai": "serve the agent as an app",
-        "durable": "use `time` and `datetime`; a run that is cut off begins again",
         "extend": "callmesh has no plugins",
         "load_interactive_ctx": "call `callmesh.ctx()` in the task",
         "load_plugin_config": "callmesh has no plugins",
@@ -57,7 +61,6 @@ _INSTEAD: dict[str, dict[str, str]] = {
         "Secret": "use `callmesh create secret`, `get secrets` and `delete secret`",
         "SecretTypes": "a secret is bytes: see `callmesh create secret`",
         "Settings": "see `callmesh.init`",
-        "TimeFilter": "filter what `Run.listall` gives by `run.action.created_at`",
     },
 }
 
@@ -70,3 +73,29 @@ def refuse(module: str, name: str) -> None:
     instead = _INSTEAD.get(module, {}).get(name)
     if instead is not None:
         raise ImportError(f"Flyte's `{name}` is not there in `{module}`: {instead}")
+
+
+class Finder:
+    """Asked for a module after everybody else: refuses Flyte's modules and plugins by name."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> None:
+        """Nothing; for what is not supported an `ImportError` with what to do."""
+        del path, target
+        package, _, rest = name.partition(".")
+        if package == "callmesh":
+            refuse(package, rest)
+        if package == _PLUGINS:
+            raise ModuleNotFoundError(
+                f"`{name}` is not supported: callmesh runs no plugins of Flyte's; call the "
+                "plugin's own library in a task",
+                name=name,
+            )
+
+
+def install() -> None:
+    """Have such modules refused by name, once."""
+    if Finder not in sys.meta_path:
+        sys.meta_path.append(Finder)

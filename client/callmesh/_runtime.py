@@ -50,6 +50,8 @@ current_group: contextvars.ContextVar[str] = contextvars.ContextVar("callmesh_gr
 current_custom: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar(
     "callmesh_custom_context", default=None
 )
+# The traced function that runs, or "".
+current_step: contextvars.ContextVar[str] = contextvars.ContextVar("callmesh_step", default="")
 _of_process: AttemptContext | None = None
 
 

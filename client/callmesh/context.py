@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from callmesh import _runtime
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +104,6 @@ def custom_context(**values: str) -> Iterator[None]:
 def get_custom_context() -> Mapping[str, str]:
     """The string map that came with this run, and what was added since."""
     return dict(_runtime.custom_context())
-
-
-def trace(function: Callable[P, R]) -> Callable[P, R]:
-    """Mark a function as a step of a task. Outside a run it means nothing.
-
-    Inside a run its spans come with tracing; its calls are not changed.
-    """
-    return function
 
 
 def current_project() -> str:

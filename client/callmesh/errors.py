@@ -20,6 +20,9 @@ BaseRuntimeError (code, kind, worker)
     ├── ActionAbortedError, TaskInterruptedError, OOMError, RetriesExhaustedError,
     │   CustomError, NonRecoverableError
     └── RunAlreadyExistsError, RunNotFoundError, AppNotFoundError
+ActionNotFoundError ── RunNotFoundError
+
+What else Flyte has is in `_elsewhere`: for `except` clauses, never raised.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class BaseRuntimeError(RuntimeError):
         raise self
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _again
+    __floordiv__ = __rfloordiv__ = _again
     __truediv__ = __rtruediv__ = __lt__ = __gt__ = __float__ = __int__ = _again
 
 
@@ -142,7 +146,11 @@ class RemoteTaskNotFoundError(_Named, NotFoundError):
     """No such task is deployed there."""
 
 
-class RunNotFoundError(_Named, NotFoundError):
+class ActionNotFoundError(RuntimeError):
+    """No such action exists: a run is one."""
+
+
+class RunNotFoundError(_Named, NotFoundError, ActionNotFoundError):
     """No such run exists."""
 
 
@@ -259,8 +267,36 @@ class RetriesExhaustedError(TaskFailedError):
     """Every attempt failed."""
 
 
+_ELSEWHERE = (
+    "AppleSiliconError",
+    "ConditionFailedError",
+    "ConditionTimedoutError",
+    "GPUFaultError",
+    "GPUFaultSystemError",
+    "GPUFaultUserError",
+    "ImagePullBackOffError",
+    "LineageDeclarationError",
+    "LogsNotYetAvailableError",
+    "MaterializeError",
+    "OnlyAsyncIOSupportedError",
+    "PrimaryContainerNotFoundError",
+    "ResourceExhaustedError",
+    "SlowDownError",
+    "UnionRpcError",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        from callmesh import _elsewhere
+
+        return getattr(_elsewhere, name)
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+
+
 __all__ = [
     "ActionAbortedError",
+    "ActionNotFoundError",
     "AlreadyExistsError",
     "AppNotFoundError",
     "BaseRuntimeError",

@@ -118,6 +118,7 @@ class LocalRun:
             outputs_is_tuple=self._is_tuple,
             idempotency_key=self.name,
             url=self.url,
+            cached_from=self.cached_from,
         )
         if self._error is not None:
             record.error.CopyFrom(failure_of(self._error))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from callmesh import (
     _blobs,
     _children,
-    _deploying,
     _local_cache,
     _notices,
     _runtime,
@@ -23,61 +20,19 @@ from callmesh import (
 )
 from callmesh import values as wire_values
 from callmesh._local_apps import APPS
-from callmesh._sync import bridge
+from callmesh._registering import Mode, RunContext, registry
+from callmesh._sync import Verb, bridge, verb
 from callmesh._transport import call, new_request_id
 from callmesh.bundle import CopyStyle
-from callmesh.environment import Environment, TaskEnvironment, environments
+from callmesh.environment import Environment, TaskEnvironment
 from callmesh.errors import RunAlreadyExistsError
 from callmesh.local import LocalRun
+from callmesh.remote.details import fetch
 from callmesh.remote.run import Run
 from callmesh.remote.task import TaskDetails
 from callmesh.task import Task
-from callmesh_wire.errors import AlreadyExistsError, NotFoundError
+from callmesh_wire.errors import AlreadyExistsError, NotFoundError, UnimplementedError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
-
-Mode = Literal["local", "remote", "hybrid"]
-
-# Seconds for which apps that a run depends on are taken to be there.
-APPS_KEPT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """How to run; what is not said is this process's own.
-
-    With ``no_deps`` apps that the task depends on are not brought up.
-    """
-
-    mode: Mode | None = None
-    name: str = ""
-    project: str = ""
-    domain: str = ""
-    version: str = ""
-    copy_style: CopyStyle = "loaded_modules"
-    env_vars: Mapping[str, str] = field(default_factory=dict)
-    custom_context: Mapping[str, str] = field(default_factory=dict)
-    no_deps: bool = False
-    overwrite_cache: bool = False
-    disable_run_cache: bool = False
-
-    @property
-    def cache_use(self) -> scheduler_pb2.CacheUse:
-        """What this run, and those that it makes, do with kept results."""
-        if self.disable_run_cache:
-            return scheduler_pb2.CACHE_USE_DISABLE
-        if self.overwrite_cache:
-            return scheduler_pb2.CACHE_USE_OVERWRITE
-        return scheduler_pb2.CACHE_USE_UNSPECIFIED
-
-    @property
-    def is_local(self) -> bool:
-        """The run is in this process."""
-        if self.mode is not None:
-            return self.mode == "local"
-        attempt = _runtime.current()
-        if attempt is not None:
-            return attempt.mode == "local"
-        return settings.current().mode == settings.LOCAL
 
 
 class Runner:
@@ -105,6 +60,15 @@ class Runner:
             with self._in_context():
                 return _as_run(local.run(task, args, kwargs, self.context.name))
         return bridge().run(_start(task, args, kwargs, self.context))
+
+    @property
+    def rerun(self) -> Verb[[str], Run]:
+        """``with_runcontext(…).rerun(name)``: see `callmesh.rerun`."""
+
+        async def again(name: str) -> Run:
+            return await _again(name, self.context)
+
+        return Verb(again)
 
     async def aio(self, task: Any, /, *args: Any, **kwargs: Any) -> Run:
         """The same, awaited."""
@@ -153,6 +117,33 @@ class Runner:
         return True
 
 
+# Options of Flyte's that change nothing here: what they are for does not exist, or is always so.
+_WITHOUT_MEANING = (
+    "cache_lookup_scope",
+    "interactive_mode",
+    "log_format",
+    "log_level",
+    "preserve_original_types",
+    "tracked",
+    "user_log_level",
+)
+_UNUSED = (
+    "annotations",
+    "copy_bundle_to",
+    "debug",
+    "dry_run",
+    "interruptible",
+    "labels",
+    "max_action_concurrency",
+    "notifications",
+    "queue",
+    "raw_data_path",
+    "run_base_dir",
+    "run_start_time",
+    "service_account",
+)
+
+
 def with_runcontext(
     mode: Mode | None = None,
     *,
@@ -171,14 +162,27 @@ def with_runcontext(
     """Choose how to run: ``with_runcontext(name="x").run(task)``.
 
     ``mode`` "local" is this process, "remote" the mesh; ``name`` is the run's,
-    unique in the mesh; ``env_vars`` win over the task's; ``custom_context``
-    travels to child runs; with ``no_deps`` the apps that the task depends on are
-    not brought up. Options of Flyte's that the mesh does not act on yet are named
-    in a notice.
+    unique in the mesh; ``env_vars`` win over the task's; with ``no_deps`` the
+    apps that the task depends on are not brought up. ``env_vars``,
+    ``custom_context`` and what is said of the cache hold for child runs too.
+    Options of Flyte's that the mesh does not act on are named in a notice; what
+    nobody knows is a `TypeError`.
     """
-    ignored = [f"`{option}`" for option, value in options.items() if value]
+    if mode not in (None, "local", "remote"):
+        raise ValueError(
+            f'`mode` must be "local" or "remote", not {mode!r}: callmesh has no hybrid of the two'
+        )
+    for option in options:
+        if option not in (*_WITHOUT_MEANING, *_UNUSED):
+            raise TypeError(f"`with_runcontext` has no option `{option}`")
+    ignored = [f"`{option}`" for option, value in options.items() if value and option in _UNUSED]
+    if options.get("dry_run"):
+        raise UnimplementedError(
+            "`dry_run` of a run is not supported: `callmesh.deploy(env, dry_run=True)` checks "
+            "what a run would register"
+        )
     if ignored:
-        _notices.say([f"`with_runcontext` got {', '.join(ignored)}: not acted on yet"])
+        _notices.say([f"`with_runcontext` got {', '.join(ignored)}: not acted on"])
     return Runner(
         RunContext(
             mode=mode,
@@ -199,6 +203,47 @@ def with_runcontext(
 run = Runner(RunContext())
 
 
+@verb
+async def rerun(run_name: str, *, recover: bool = False) -> Run:
+    """Run a task again with the inputs, and in the version, of an earlier run.
+
+    Raises `errors.RunNotFoundError`. A result that is kept is not used.
+    """
+    if recover:
+        raise UnimplementedError(
+            '`recover` is not supported: `rerun` executes everything; give tasks `cache="auto"` '
+            "so that what succeeded is not executed again"
+        )
+    return await _again(run_name, RunContext())
+
+
+async def _again(run_name: str, context: RunContext) -> Run:
+    if not _runtime.workload_socket():
+        settings.needs_mesh()
+    return await _submitted(submission_again(await fetch(run_name)), context, None)
+
+
+def submission_again(record: scheduler_pb2.Run) -> scheduler_pb2.Submission:
+    """What would make a run again; its children decide anew about the cache."""
+    made = scheduler_pb2.Submission(
+        task=scheduler_pb2.TaskRef(
+            scope=common_pb2.Scope(project=record.project, domain=record.domain),
+            name=record.task,
+            version=record.task_version,
+        ),
+        inputs=record.inputs,
+        custom_context=record.custom_context,
+        env_vars=record.env_vars,
+        run_env_vars=record.run_env_vars,
+        cache=scheduler_pb2.CachePolicy(),
+    )
+    if record.HasField("retries"):
+        made.retries.CopyFrom(record.retries)
+    if record.HasField("timeouts"):
+        made.timeouts.CopyFrom(record.timeouts)
+    return made
+
+
 async def _start(
     task: Task[..., Any] | TaskDetails,
     args: tuple[Any, ...],
@@ -210,15 +255,15 @@ async def _start(
     if isinstance(task, TaskDetails):
         return await _submitted(await task.submission(args, kwargs), context, None)
     inputs = wire_values.encode_inputs(task.func, args, kwargs)
-    registry = _registry()
+    known = registry()
     for is_last in (False, True):
-        ref = await registry.ref_of(task, context)
+        ref = await known.ref_of(task, context)
         try:
             submission = _children.submission_of(task, inputs, ref)
             return await _submitted(submission, context, task.func)
         except NotFoundError:
             # The mesh has forgotten what this process registered.
-            if is_last or not registry.forget(task, context):
+            if is_last or not known.forget(task, context):
                 raise
     raise AssertionError("unreachable")
 
@@ -229,7 +274,7 @@ async def _submitted(
     function: Callable[..., object] | None,
 ) -> Run:
     submission.run_name = context.name
-    submission.env_vars.update(context.env_vars)
+    submission.run_env_vars.update(context.env_vars)
     submission.cache_use = context.cache_use
     _children.stamp(submission, _runtime.current())
     submission.custom_context.update(context.custom_context)
@@ -255,95 +300,6 @@ async def _submitted_alone(
     except AlreadyExistsError as problem:
         raise RunAlreadyExistsError(problem.message) from None
     return Run(answer.run, function=function)
-
-
-class Registry:
-    """Where the mesh has the tasks of this process: registered once, then known.
-
-    A module that is loaded does not change, so neither does its version. Apps
-    may be deleted by others, so what brings them up is asked again after a
-    while.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[float, scheduler_pb2.TaskRef]] = {}
-
-    async def ref_of(self, task: Task[..., Any], context: RunContext) -> scheduler_pb2.TaskRef:
-        """The task as a submission names it."""
-        if _runtime.workload_socket():
-            return _deployed(task, context)
-        key = self._key(task, context)
-        until, found = self._known.get(key, (0.0, None))
-        if found is None or time.monotonic() > until:
-            until, found = await _register(task.environment, context)
-            self._known[key] = (until, found)
-        return scheduler_pb2.TaskRef(scope=found.scope, name=task.name, version=found.version)
-
-    def forget(self, task: Task[..., Any], context: RunContext) -> bool:
-        """Register it again next time; False where it was not registered from here."""
-        return self._known.pop(self._key(task, context), None) is not None
-
-    def _key(self, task: Task[..., Any], context: RunContext) -> Hashable:
-        chosen = (context.project, context.domain, context.version, context.copy_style)
-        tasks = tuple(id(each.func) for each in task.environment.tasks.values())
-        return (id(task.environment), tasks, *chosen, context.no_deps, settings.current())
-
-
-def _registry() -> Registry:
-    found: Registry = bridge().cells.setdefault("registry", Registry())
-    return found
-
-
-def _deployed(task: Task[..., Any], context: RunContext) -> scheduler_pb2.TaskRef:
-    """In a workload the code is the deployed one."""
-    attempt, current = _runtime.current(), settings.current()
-    return scheduler_pb2.TaskRef(
-        scope=common_pb2.Scope(
-            project=context.project or (attempt.project if attempt else current.project),
-            domain=context.domain or (attempt.domain if attempt else current.domain),
-        ),
-        name=task.name,
-        version=context.version or (attempt.version if attempt else ""),
-    )
-
-
-async def _register(
-    environment: TaskEnvironment, context: RunContext
-) -> tuple[float, scheduler_pb2.TaskRef]:
-    """Register an environment: until when that holds, and its scope and version."""
-    prepared = await _deploying.prepare(
-        _with_siblings(environment),
-        _deploying.Options(
-            project=context.project,
-            domain=context.domain,
-            version=context.version,
-            copy_style=context.copy_style,
-            ephemeral=True,
-        ),
-    )
-    if context.no_deps:
-        del prepared.request.apps[:]
-    answer = await _deploying.send(prepared)
-    _notices.say([*prepared.notices, *answer.notices])
-    request = prepared.request
-    until = time.monotonic() + APPS_KEPT if request.apps else float("inf")
-    return until, scheduler_pb2.TaskRef(scope=request.scope, version=request.version)
-
-
-def _with_siblings(environment: TaskEnvironment) -> list[Environment]:
-    """The task's environment, and the other task environments of its module.
-
-    They are its possible children, whether they are in `depends_on` or not.
-    """
-    found: list[Environment] = [environment]
-    names = {environment.name}
-    for each in environments():
-        if not isinstance(each, TaskEnvironment) or each.origin != environment.origin:
-            continue
-        if each.name not in names and each.tasks:
-            names.add(each.name)
-            found.append(each)
-    return found
 
 
 async def _bring_up(apps: Sequence[Environment]) -> None:

@@ -26,6 +26,12 @@ def show_end(run: scheduler_pb2.Run) -> int:
     if run.phase == scheduler_pb2.RUN_PHASE_SUCCEEDED:
         if run.cached_from:
             output.say(run.message)
+        large = sum(each.ref.size for each in run.outputs)
+        if large:
+            output.say(
+                f"{large >> 20} MiB of it are kept by reference: `callmesh get io {run.name}` "
+                "prints them, with `--to FOLDER` writes them"
+            )
         output.data(json.dumps(shapes.outputs(run), ensure_ascii=False))
         return output.DONE
     lines = [f"run `{run.name}` {phase.replace('_', ' ')}: {_why(run)}"]

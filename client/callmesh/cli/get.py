@@ -103,6 +103,24 @@ def run(name: str, where: Where, *, as_json: bool) -> None:
     _show_one(mesh.connect(where).run(name), shapes.run, _run_row, _RUN, as_json=as_json)
 
 
+@get_command.command("io")
+@click.argument("run")
+@click.option("--to", "folder", default="", metavar="FOLDER", help="Write them and their files.")
+@where
+def io(run: str, where: Where, *, folder: str) -> None:
+    """Show what a run was given and returned, large values included."""
+    from pathlib import Path
+
+    from callmesh.cli import io as values
+    from callmesh.cli import mesh
+
+    found = mesh.connect(where).run(run)
+    if folder:
+        values.write(found, Path(folder).expanduser())
+    else:
+        values.show(found)
+
+
 @get_command.command("tasks")
 @click.option("--all-versions", is_flag=True, help="Not only the newest version of each.")
 @as_json

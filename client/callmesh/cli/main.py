@@ -32,6 +32,7 @@ COMMANDS = {
     "serve": Entry("serve", "Deploy one app of a file and wait until it serves.", _DEPLOY),
     "dev": Entry("dev", "Deploy a file at every save, and follow its apps.", _DEPLOY),
     "run": Entry("run", "Run a task and print what it returns.", _DEPLOY),
+    "rerun": Entry("rerun", "Run a task again as in an earlier run.", _DEPLOY),
     "call": Entry("call", "Send an HTTP request to an app and print the answer.", _DEPLOY),
     "open": Entry("open", "Open an app in the browser.", _DEPLOY),
     "get": Entry("get", "List apps, runs, tasks, nodes or secrets, or show one.", _LOOK),

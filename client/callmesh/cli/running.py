@@ -13,6 +13,7 @@ from callmesh.cli import arguments, deploying, following, load, mesh, output, pr
 from callmesh.cli.run import DEPLOYED, RunOptions, split
 from callmesh.interface import encode_call, interface_of
 from callmesh.remote.app import App
+from callmesh.run import submission_again
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 if TYPE_CHECKING:
@@ -70,6 +71,13 @@ def deployed(name: str, tokens: list[str], options: RunOptions) -> int:
     return _run(connected, reference, _encoded(found, given), options)
 
 
+def again(name: str, options: RunOptions) -> int:
+    """Run a task as in an earlier run. The exit code."""
+    connected = mesh.connect(options.where)
+    submission = submission_again(connected.run(name))
+    return _submit(connected, submission, options)
+
+
 def _encoded(found: scheduler_pb2.Task, given: dict[str, Any]) -> dict[str, common_pb2.Value]:
     async def encode() -> dict[str, common_pb2.Value]:
         return encode_call(found.spec.name, found.spec.interface, (), given)
@@ -106,13 +114,13 @@ def _run(
     inputs: dict[str, common_pb2.Value],
     options: RunOptions,
 ) -> int:
-    submission = scheduler_pb2.Submission(
-        request_id=new_request_id(),
-        task=reference,
-        inputs=inputs,
-        run_name=options.name,
-        env_vars=options.env_vars,
-    )
+    return _submit(connected, scheduler_pb2.Submission(task=reference, inputs=inputs), options)
+
+
+def _submit(connected: mesh.Mesh, submission: scheduler_pb2.Submission, options: RunOptions) -> int:
+    submission.request_id = new_request_id()
+    submission.run_name = options.name
+    submission.run_env_vars.update(options.env_vars)
     name = connected.submit(submission).name
     if options.detach:
         output.data(name)

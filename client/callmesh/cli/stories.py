@@ -82,7 +82,11 @@ def run(found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: fl
         lines += [line for each in found.attempts[:-1] for line in _attempt_error(each)]
     if children:
         rows = [
-            {"name": each.name, "task": each.task, "phase": shapes.run_phase(each)}
+            {
+                "name": each.name,
+                "task": f"{each.step} (traced)" if each.step else each.task,
+                "phase": shapes.run_phase(each),
+            }
             for each in children
         ]
         columns = {"name": "NAME", "task": "TASK", "phase": "PHASE"}

@@ -2,6 +2,7 @@
 
 from callmesh._flyte_only import refuse
 from callmesh._passthrough import auth_metadata
+from callmesh.remote._filters import TimeFilter
 from callmesh.remote.app import App
 from callmesh.remote.details import Action, ActionDetails, RunDetails
 from callmesh.remote.outputs import ActionOutputs
@@ -27,6 +28,7 @@ __all__ = [
     "RunDetails",
     "Task",
     "TaskDetails",
+    "TimeFilter",
     "User",
     "auth_metadata",
 ]

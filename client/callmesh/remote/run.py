@@ -10,11 +10,12 @@ from callmesh import _submit
 from callmesh._sync import class_flow, class_method, method
 from callmesh._transport import call, new_request_id, transport
 from callmesh.remote import _failures, _watching
+from callmesh.remote._filters import TimeFilter, Wanted
 from callmesh.remote.app import scope_of
 from callmesh.remote.details import ActionDetails, RunDetails, Updates, fetch, is_final
 from callmesh.remote.outputs import ActionOutputs, inputs_of, outputs_of, result_of
 from callmesh.remote.phase import ActionPhase
-from callmesh_wire.errors import DeadlineError
+from callmesh_wire.errors import DeadlineError, UnimplementedError
 from callmeshpb.v1 import log_pb2, scheduler_pb2
 
 PAGE = 100
@@ -107,13 +108,28 @@ class Run:
         project: str | None = None,
         domain: str | None = None,
         parent: str | None = None,
-        **_filters: object,
+        task_version: str | None = None,
+        created_by_subject: str | None = None,
+        created_at: TimeFilter | None = None,
+        updated_at: TimeFilter | None = None,
+        sort_by: tuple[str, Literal["asc", "desc"]] | None = None,
+        **unknown: object,
     ) -> AsyncGenerator[Run, None]:
         """Runs, newest first, at most ``limit`` of them.
 
         Of one or several phases, of one task by full name, of the children of the
         run ``parent``; of this process's project and domain unless others are named.
+        ``updated_at`` looks at a run's end, or at its start while it goes on.
+        Raises `UnimplementedError` for another order, and for labels, which
+        runs do not have.
         """
+        if sort_by not in (None, ("created_at", "desc")):
+            raise UnimplementedError(
+                f"`sort_by` of runs must be ('created_at', 'desc'), not {sort_by!r}: sort the list"
+            )
+        for name in unknown:
+            raise UnimplementedError(f"runs cannot be listed by `{name}`")
+        wanted = Wanted(task_version, created_by_subject, created_at, updated_at)
         chosen = [in_phase] if isinstance(in_phase, str) else list(in_phase or ())
         token, left = "", limit
         while left > 0:
@@ -122,16 +138,18 @@ class Run:
                 "SchedulerService/ListRuns",
                 scheduler_pb2.ListRunsRequest(
                     scope=scope_of(project, domain),
-                    page_size=min(PAGE, left),
+                    page_size=PAGE if wanted.narrows else min(PAGE, left),
                     page_token=token,
                     task=task_name or "",
                     phases=[ActionPhase(each).wire for each in chosen],
                     parent=parent or "",
                 ),
             )
-            for record in answer.runs:
+            for record in filter(wanted.has, answer.runs):
                 yield cls(record)
-            left -= len(answer.runs)
+                left -= 1
+                if not left:
+                    return
             token = answer.next_page_token
             if not token:
                 return

@@ -467,7 +467,7 @@ class Task(_message.Message):
     def __init__(self, environment: _Optional[_Union[TaskEnvironmentSpec, _Mapping]] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts", "cached_from", "cache_key", "cache_use")
+    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts", "cached_from", "cache_key", "cache_use", "run_env_vars", "step")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -483,6 +483,13 @@ class Run(_message.Message):
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     class EnvVarsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class RunEnvVarsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -520,6 +527,8 @@ class Run(_message.Message):
     CACHED_FROM_FIELD_NUMBER: _ClassVar[int]
     CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
     CACHE_USE_FIELD_NUMBER: _ClassVar[int]
+    RUN_ENV_VARS_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     domain: str
@@ -551,7 +560,9 @@ class Run(_message.Message):
     cached_from: str
     cache_key: str
     cache_use: CacheUse
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ...) -> None: ...
+    run_env_vars: _containers.ScalarMap[str, str]
+    step: str
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[str] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "node", "worker", "fence", "phase", "error", "created_at", "started_at", "ended_at", "log_start", "log_end")
@@ -793,7 +804,7 @@ class ListTasksResponse(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("request_id", "task", "inputs", "run_name", "parent", "group", "traceparent", "custom_context", "retries", "timeouts", "env_vars", "cache", "cache_use")
+    __slots__ = ("request_id", "task", "inputs", "run_name", "parent", "group", "traceparent", "custom_context", "retries", "timeouts", "env_vars", "cache", "cache_use", "run_env_vars", "step")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -815,6 +826,13 @@ class Submission(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class RunEnvVarsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -828,6 +846,8 @@ class Submission(_message.Message):
     ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
     CACHE_USE_FIELD_NUMBER: _ClassVar[int]
+    RUN_ENV_VARS_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     task: TaskRef
     inputs: _containers.MessageMap[str, _common_pb2.Value]
@@ -841,7 +861,23 @@ class Submission(_message.Message):
     env_vars: _containers.ScalarMap[str, str]
     cache: CachePolicy
     cache_use: CacheUse
-    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[_Union[TaskRef, _Mapping]] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., run_name: _Optional[str] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ...) -> None: ...
+    run_env_vars: _containers.ScalarMap[str, str]
+    step: RecordedStep
+    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[_Union[TaskRef, _Mapping]] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., run_name: _Optional[str] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[_Union[RecordedStep, _Mapping]] = ...) -> None: ...
+
+class RecordedStep(_message.Message):
+    __slots__ = ("function", "outputs", "outputs_is_tuple", "error", "started_at")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_IS_TUPLE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    function: str
+    outputs: _containers.RepeatedCompositeFieldContainer[_common_pb2.Value]
+    outputs_is_tuple: bool
+    error: _common_pb2.Failure
+    started_at: _timestamp_pb2.Timestamp
+    def __init__(self, function: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., outputs_is_tuple: bool = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RunTaskRequest(_message.Message):
     __slots__ = ("submission",)

@@ -162,6 +162,8 @@ class RunApi:
                 run = self._as_listed(row.run)
                 if wanted.phases and run.phase not in wanted.phases:
                     continue
+                if run.step and not wanted.parent:
+                    continue
                 if len(found) == size:
                     return scheduler_pb2.ListRunsResponse(
                         runs=found, next_page_token=paging.encode_token(str(before))

@@ -25,7 +25,7 @@ from callmesh_server.api.validate import (
 )
 from callmesh_server.apply import Applier
 from callmesh_server.core import caching
-from callmesh_server.core.times import stamp
+from callmesh_server.core.times import seconds, stamp
 from callmesh_server.live import Live
 from callmesh_server.store.blobs import Blobs
 from callmesh_wire import trace
@@ -85,13 +85,15 @@ class Submissions:
             return Begun(known, existed=True)
         self._check(submission)
         task = await self._tasks.resolve(submission.task)
-        _check_inputs(submission, task)
+        if not submission.HasField("step"):
+            _check_inputs(submission, task)
         if submission.run_name and await self._live.run_without_inputs(submission.run_name):
             name = await self.existing(submission)
             self._applier.flush(done)
             return Begun(name, existed=True)
         use = self._cache_use(submission)
-        key = "" if use == scheduler_pb2.CACHE_USE_DISABLE else caching.key_of(submission, task)
+        executes = use == scheduler_pb2.CACHE_USE_DISABLE or submission.HasField("step")
+        key = "" if executes else caching.key_of(submission, task)
         kept = None
         if key and use != scheduler_pb2.CACHE_USE_OVERWRITE:
             kept = await self._kept(key, caching.policy_of(submission, task))
@@ -103,6 +105,8 @@ class Submissions:
         run.cache_use, run.cache_key = use, key
         if kept is not None:
             _end_by(run, kept)
+        if submission.HasField("step"):
+            _end_as(run, submission.step)
         inputs = scheduler_pb2.Run(inputs=submission.inputs)
         self._applier.begin_run(run, inputs, task, submission.request_id, done)
         return Begun(run.name)
@@ -150,12 +154,15 @@ class Submissions:
         for key, value in submission.custom_context.items():
             problems.text(key, 256, "custom_context")
             problems.text(value, MAX_TEXT, f"custom_context[{key[:60]}]")
-        if submission.env_vars:
-            problems.env_vars(submission.env_vars, "env_vars")
+        for each in ("env_vars", "run_env_vars"):
+            if getattr(submission, each):
+                problems.env_vars(getattr(submission, each), each)
         if submission.HasField("retries"):
             specs.check_retries(submission.retries, "the submission", problems)
         if submission.HasField("timeouts"):
             specs.check_timeouts(submission.timeouts, "the submission", problems)
+        if submission.HasField("step"):
+            _check_step(submission, problems)
         if submission.HasField("cache"):
             specs.check_cache(submission.cache, "the submission", problems)
         problems.raise_if_any()
@@ -197,9 +204,12 @@ class Submissions:
             created_at=stamp(time.time()),
             url=self._addresses.run(name),
             etag=1,
-            env_vars=submission.env_vars,
             requested_by=caller.label,
         )
+        parent = self._live.world.runs.get(submission.parent)
+        inherited = parent.run_env_vars if parent is not None else {}
+        run.run_env_vars.update({**inherited, **submission.run_env_vars})
+        run.env_vars.update({**run.run_env_vars, **submission.env_vars})
         if submission.HasField("retries"):
             run.retries.CopyFrom(submission.retries)
         if submission.HasField("timeouts"):
@@ -215,6 +225,34 @@ def _end_by(run: scheduler_pb2.Run, kept: scheduler_pb2.Run) -> None:
     run.cached_from = kept.cached_from or kept.name
     run.message = f"not executed: run `{run.cached_from}` had equal inputs"
     run.ended_at.CopyFrom(run.created_at)
+
+
+def _end_as(run: scheduler_pb2.Run, step: scheduler_pb2.RecordedStep) -> None:
+    """End a new run as its parent says that the step has ended."""
+    run.step = step.function
+    run.phase = scheduler_pb2.RUN_PHASE_SUCCEEDED
+    if step.HasField("error"):
+        run.phase = scheduler_pb2.RUN_PHASE_FAILED
+        run.error.CopyFrom(step.error)
+        run.message = step.error.message
+    run.outputs.extend(step.outputs)
+    run.outputs_is_tuple = step.outputs_is_tuple
+    run.ended_at.CopyFrom(run.created_at)
+    started = min(seconds(step.started_at), seconds(run.ended_at))
+    run.started_at.CopyFrom(stamp(started))
+    run.created_at.CopyFrom(stamp(started))
+
+
+def _check_step(submission: scheduler_pb2.Submission, problems: Problems) -> None:
+    step = submission.step
+    if not submission.parent:
+        problems.add("`step` must come with the `parent` that executed it")
+    if not step.function:
+        problems.add("`step.function` must be set")
+    problems.text(step.function, 256, "step.function")
+    size = sum(value.ByteSize() for value in step.outputs) + step.error.ByteSize()
+    if size > MAX_INLINE:
+        problems.add(f"`step` has {size:,} bytes: must be at most {MAX_INLINE:,}")
 
 
 def _check_inputs(submission: scheduler_pb2.Submission, task: scheduler_pb2.Task) -> None:

@@ -45,7 +45,8 @@ def loaded(code: str) -> set[str]:
 
 def test_the_package_itself_loads_none_of_its_modules() -> None:
     ours = {name for name in loaded("import callmesh") if name.startswith("callmesh")}
-    assert ours == {"callmesh"}
+    # What refuses the names that there are not has to be there before they are asked for.
+    assert ours == {"callmesh", "callmesh._flyte_only"}
 
 
 @pytest.mark.parametrize("code", ["import callmesh", DECLARATIONS])

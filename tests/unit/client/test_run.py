@@ -90,7 +90,8 @@ def test_a_run_takes_a_context(mesh: Any) -> None:
     assert runner.run(double.override(retries=3, env_vars={"B": "2"}), x=1).name == "mine"
     (submission,) = mesh.submissions.values()
     assert submission.run_name == "mine"
-    assert dict(submission.env_vars) == {"A": "1", "B": "2"}
+    assert dict(submission.run_env_vars) == {"A": "1"}
+    assert dict(submission.env_vars) == {"B": "2"}
     assert dict(submission.custom_context) == {"k": "v"}
     assert (submission.task.version, submission.task.scope.project) == ("v9", "p")
     assert submission.retries.count == 3

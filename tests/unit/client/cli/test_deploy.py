@@ -277,7 +277,7 @@ def test_a_deployed_task_is_checked_by_its_interface(deployable: Any, capsys: Ca
     assert capsys.readouterr().out == "mine\n"
     submission = deployable.last(scheduler_pb2.RunTaskRequest).submission
     assert submission.inputs["x"] == common_pb2.Value(json=b"4")
-    assert dict(submission.env_vars) == {"A": "b"}
+    assert dict(submission.run_env_vars) == {"A": "b"}
     assert submission.task.version == "v1"
 
 

@@ -1,4 +1,4 @@
-"""Results that local mode keeps, in the folder `local/cache` beside the mesh's state.
+"""Results that local mode keeps, in the folder `local-mode/cache` beside the mesh's state.
 
 They are opened with pickle: the folder is this user's alone.
 """

@@ -75,7 +75,7 @@ def state_dir(environ: Mapping[str, str]) -> Path:
 
 def local_dir(environ: Mapping[str, str]) -> Path:
     """Where local mode keeps what outlives a process: files and cached results."""
-    return state_dir(environ) / "local"
+    return state_dir(environ) / "local-mode"
 
 
 def from_argument(endpoint: str, environ: Mapping[str, str], source: str) -> Place:

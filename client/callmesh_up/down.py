@@ -58,8 +58,11 @@ def delete_state(layout: Layout) -> list[str]:
 
     The names of what is left: somebody else's, or not to be deleted.
     """
-    for folder in (layout.server, layout.agent):
+    kept = (layout.local_mode / "files", layout.local_mode / "cache")
+    for folder in (layout.server, layout.agent, *kept):
         shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        layout.local_mode.rmdir()
     for file in (layout.token, layout.record, layout.draft, layout.lock, layout.log):
         with contextlib.suppress(OSError):
             file.unlink()

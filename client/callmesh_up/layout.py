@@ -70,6 +70,11 @@ class Layout:
         return self.state / "agent"
 
     @property
+    def local_mode(self) -> Path:
+        """What runs without a mesh have kept: `files` and `cache`."""
+        return self.state / "local-mode"
+
+    @property
     def store(self) -> Path:
         """The server's store."""
         return self.server / "mesh.db"
@@ -80,8 +85,9 @@ class Layout:
 
     def strangers(self) -> list[str]:
         """What is in the state folder and is not a mesh's, by name."""
-        own = (self.lock, self.record, self.draft, self.log, self.token, self.server, self.agent)
-        names = {each.name for each in own} | {PROBE}
+        files = (self.lock, self.record, self.draft, self.log, self.token)
+        folders = (self.server, self.agent, self.local_mode)
+        names = {each.name for each in (*files, *folders)} | {PROBE}
         try:
             return sorted(each.name for each in self.state.iterdir() if each.name not in names)
         except OSError:

@@ -175,8 +175,10 @@ def test_local_mode_has_files_and_large_values(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines() == [str(PARENT), "11000000", "6"]
-    kept = tmp_path / "state" / "callmesh" / "default" / "local" / "files"
+    kept = tmp_path / "state" / "callmesh" / "default" / "local-mode" / "files"
     assert all(hashlib.sha256(f.read_bytes()).hexdigest() == f.name for f in kept.iterdir())
+    with Mesh(state=kept.parent.parent).running() as mesh:
+        assert mesh.json("run", FILE, "length", "--text", "abc")["outputs"] == 3
 
 
 def test_an_app_finds_files_and_folders_as_parameters(shared_mesh: Mesh, tmp_path: Path) -> None:

@@ -135,3 +135,14 @@ def test_a_purge_deletes_what_is_a_meshs_and_no_more(
     assert down.run(found, purge=True) == 0
     assert not found.state.exists()
     assert down.run(found, purge=True) == 0
+
+
+def test_what_local_mode_has_kept_is_a_meshs_own(found: layout.Layout) -> None:
+    kept = found.local_mode / "cache"
+    kept.mkdir(parents=True)
+    (kept / "a").touch()
+    layout.prepare(found)
+    record.token(found.token)
+    (found.local_mode / "mine.txt").touch()
+    assert down.run(found, purge=True) == 1
+    assert [each.name for each in found.local_mode.iterdir()] == ["mine.txt"]

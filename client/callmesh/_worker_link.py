@@ -9,6 +9,7 @@ On the way of a run the second thread never wakes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 import select
 import socket
@@ -38,6 +39,8 @@ class WorkerLink:
         self._hello = hello
         self._changed = threading.Condition()
         self._line: Line | None = None
+        # User code has closed the line's descriptor.
+        self.was_closed = False
 
     def start(self) -> None:
         """Connect if the agent is there, and keep the line up from now on."""
@@ -57,9 +60,14 @@ class WorkerLink:
                 return False
             try:
                 self._line.send(message)
-            except OSError:
+            except OSError as problem:
                 self._drop(self._line)
-                return False
+                if problem.errno not in (errno.EBADF, errno.ENOTSOCK):
+                    return False
+                # The keeper waits on it for ever. The hello says what was to be sent.
+                self.was_closed = True
+                self._line = self._connect()
+                return self._line is not None
             return True
 
     def broken(self, line: Line) -> None:

@@ -77,7 +77,7 @@ class Worker:
         self._pid = os.getpid()
 
     def run(self) -> int:
-        """Serve attempts. Raises `Terminated` on SIGTERM."""
+        """Serve attempts. Raises `Terminated` on SIGTERM, and once user code closed the line."""
         signal.signal(signal.SIGTERM, self._on_term)
         self._runner.warm_up()
         self._link.start()
@@ -89,6 +89,9 @@ class Worker:
                 self._link.broken(line)
             else:
                 self._handle(reply)
+            if self._link.was_closed and not self._reports:
+                # Its event loop is closed as well: another worker takes what comes.
+                raise Terminated
         return 0
 
     def deliver(self) -> None:
@@ -157,6 +160,11 @@ class Worker:
         self._in_user_code = True
         try:
             ended = self._runner.execute(attempt, running)
+            if os.getpid() != self._pid:
+                # A child that user code forked came back from it: the parent answers.
+                with contextlib.suppress(Exception):
+                    sys.stdout.flush()
+                os._exit(0)
         finally:
             self._in_user_code = False
             if self._terminating:

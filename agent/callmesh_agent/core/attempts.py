@@ -21,7 +21,7 @@ from callmesh_agent.core.instructions import (
     SendPrepare,
     SignalProcess,
 )
-from callmesh_agent.core.reports import describe_exit, timestamp
+from callmesh_agent.core.reports import describe_end, timestamp
 from callmesh_agent.core.state import Attempt, AttemptKey, Pool, Stage, Worker
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
 
@@ -31,6 +31,15 @@ _ENDED = {
     scheduler_pb2.ATTEMPT_PHASE_LOST,
     scheduler_pb2.ATTEMPT_PHASE_ABORTED,
     scheduler_pb2.ATTEMPT_PHASE_TIMED_OUT,
+}
+
+# What ends a worker that does nothing wrong: signals that others send, and TERM obeyed.
+_FROM_OUTSIDE = {
+    -signal.SIGKILL,
+    -signal.SIGTERM,
+    -signal.SIGINT,
+    -signal.SIGHUP,
+    128 + signal.SIGTERM,
 }
 
 
@@ -228,11 +237,10 @@ def worker_gone(
     if worker is None:
         return
     draft.remove_worker(worker_id)
-    status = process.exit_status if process.HasField("exit_status") else None
-    text = describe_exit(status)
+    text = describe_end(process)
     attempt = draft.attempts.get(worker.attempt) if worker.attempt is not None else None
     if attempt is not None and attempt.stage is not Stage.ENDED:
-        _ended_by_exit(draft, attempt, text)
+        _ended_by_exit(draft, attempt, process)
     elif worker.attempt is None and worker.runs == 0 and not worker.retiring:
         last = f": {log_tail[-1]}" if log_tail else ""
         message = f"worker `{worker_id}` ended with {text} before it took work{last}"
@@ -241,11 +249,28 @@ def worker_gone(
     pools.drop_if_unused(draft, worker.pool)
 
 
-def _ended_by_exit(draft: Draft, attempt: Attempt, text: str) -> None:
+def _is_own_doing(attempt: Attempt, process: supervisor_pb2.Process) -> bool:
+    """Whether the user's code ended its process: nobody else sends these signals."""
+    if attempt.stage is not Stage.RUNNING or not process.HasField("exit_status"):
+        return False
+    return process.out_of_memory or process.exit_status not in _FROM_OUTSIDE
+
+
+def _ended_by_exit(draft: Draft, attempt: Attempt, process: supervisor_pb2.Process) -> None:
     if attempt.stopping:
         pools.end_attempt(
             draft, attempt, scheduler_pb2.ATTEMPT_PHASE_ABORTED, _aborted(attempt.stopping)
         )
+        return
+    text = describe_end(process)
+    if _is_own_doing(attempt, process):
+        failure = common_pb2.Failure(
+            type="OutOfMemory" if process.out_of_memory else "ProcessEnded",
+            message=f"the task's process ended with {text}"
+            + ("; hold less, or ask for a node with more" if process.out_of_memory else ""),
+            kind=common_pb2.FAILURE_KIND_USER,
+        )
+        pools.end_attempt(draft, attempt, scheduler_pb2.ATTEMPT_PHASE_FAILED, failure)
         return
     failure = common_pb2.Failure(
         type="WorkerLost",

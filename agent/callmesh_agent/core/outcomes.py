@@ -14,7 +14,7 @@ from callmesh_agent.core.instructions import (
     Probe,
     RemoveInstanceFiles,
 )
-from callmesh_agent.core.reports import describe_exit
+from callmesh_agent.core.reports import describe_end
 from callmesh_agent.core.state import Instance, Phase
 from callmesh_wire.backoff import Backoff
 from callmeshpb.v1 import scheduler_pb2, supervisor_pb2
@@ -87,14 +87,13 @@ def exited(draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, .
     was_wanted_gone = instance.phase in (Phase.LEAVING, Phase.EMPTYING) or (
         instance.phase is Phase.TERMINATING and not instance.failing
     )
-    status = process.exit_status if process.HasField("exit_status") else None
     ended = replace(
         instance,
         process=None,
         address="",
         port=0,
         exposed=False,
-        last_exit=describe_exit(status),
+        last_exit=describe_end(process),
         log_tail=log_tail,
     )
     draft.do(EndProbe(instance.id), RemoveInstanceFiles(instance.id))

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.core.state import Instance, Phase
-from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2
 
 _STATES: dict[Phase, scheduler_pb2.InstanceState] = {
     Phase.PENDING: scheduler_pb2.INSTANCE_STATE_PENDING,
@@ -103,6 +103,14 @@ def is_news(before: node_pb2.AttemptReport | None, after: node_pb2.AttemptReport
     if before is None:
         return after.phase != scheduler_pb2.ATTEMPT_PHASE_DISPATCHED or bool(after.message)
     return before is not after
+
+
+def describe_end(process: supervisor_pb2.Process) -> str:
+    """ "exit code 1", "signal 9 (SIGKILL), killed for memory at a peak of 2048 MiB"."""
+    text = describe_exit(process.exit_status if process.HasField("exit_status") else None)
+    if process.out_of_memory:
+        text += f", killed for memory at a peak of {process.peak_memory >> 20} MiB"
+    return text
 
 
 def describe_exit(process_status: int | None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
 LONGEST = 64 * 1024 * 1024
 KEPT = 16 * 1024 * 1024
-_CHUNK = 1 << 20
+_BLOCK = 512
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
 
 
 def open_log(path: Path) -> int:
@@ -17,22 +19,29 @@ def open_log(path: Path) -> int:
 
 
 def cut(path: Path, *, longest: int = LONGEST, kept: int = KEPT) -> bool:
-    """Empty the file if it is over ``longest`` bytes; whether that was so.
+    """Free what the file has over ``longest`` bytes on disk; whether that was so.
 
-    Its last ``kept`` bytes become ``<name>.1``. Writers append, so they go on
-    at the new end; what they write between the copy and the cut is lost.
+    Its last ``kept`` bytes stay where they are, and the file as long as it was:
+    what points into it goes on to, and writers notice nothing. Where the file
+    system cannot do that, the file is emptied.
     """
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except FileNotFoundError:
         return False
-    if size <= longest:
+    if found.st_blocks * _BLOCK <= longest:
         return False
-    older = path.with_name(path.name + ".1")
-    with path.open("rb") as source, older.open("wb") as target:
-        source.seek(size - kept)
-        # What is written meanwhile is not read: a fast writer would never let this end.
-        for chunk in iter(lambda: source.read(min(_CHUNK, size - source.tell())), b""):
-            target.write(chunk)
-    os.truncate(path, 0)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if not _punched(descriptor, max(0, found.st_size - kept)):
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
     return True
+
+
+def _punched(descriptor: int, length: int) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    mode = _KEEP_SIZE | _PUNCH_HOLE
+    libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return length == 0 or libc.fallocate(descriptor, mode, 0, length) == 0

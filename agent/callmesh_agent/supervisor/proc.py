@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -78,16 +79,32 @@ def kill_group(leader: int, ticks: int) -> None:
             os.killpg(leader, signal.SIGKILL)
 
 
-def reap(pidfd: int) -> int | None:
-    """The status of an ended process: exit code, or minus the signal.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended."""
 
-    None where it is not this process's child.
-    """
+    # Exit code, or minus the signal's number.
+    status: int
+    # Most resident memory that it had, bytes.
+    peak: int
+
+
+def reap(pid: int) -> Ended | None:
+    """How an ended process ended; None where it is not this process's child."""
     try:
-        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+        found, status, used = os.wait4(pid, os.WNOHANG)
     except ChildProcessError:
         return None
-    return status_of(ended) if ended is not None else None
+    return Ended(os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024) if found else None
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has killed for memory since it was started."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def status_of(ended: os.waitid_result) -> int:

@@ -71,6 +71,7 @@ class Processes:
         self._starting: set[str] = set()
         # Ended descendants that nobody knew: one may be a fork not yet told of.
         self._strangers: dict[int, int] = {}
+        self._memory_kills = proc.memory_kills()
         self.is_closing = False
 
     @property
@@ -144,9 +145,7 @@ class Processes:
     def cut_logs(self) -> None:
         """Shorten the log files that have grown too long."""
         for tracked in self._table.values():
-            if logfiles.cut(Path(tracked.process.log_path or os.devnull)):
-                tracked.process.log_start = 0
-                self._records.write(tracked.record)
+            logfiles.cut(Path(tracked.process.log_path or os.devnull))
 
     def clear(self) -> None:
         """Remove records and locks, when everything has ended."""
@@ -260,7 +259,8 @@ class Processes:
         asyncio.get_running_loop().remove_reader(tracked.pidfd)
         # Before the reaping: an unreaped leader keeps its group's number.
         proc.kill_group(process.pid, process.start_ticks)
-        status = proc.reap(tracked.pidfd)
+        ended = proc.reap(process.pid)
+        status = ended.status if ended is not None else None
         if (
             status is None
             and not tracked.is_adopted
@@ -268,11 +268,18 @@ class Processes:
         ):
             # Still the child of the spare that forked it: SIGCHLD comes with the spare's end.
             return
+        if ended is not None:
+            process.peak_memory = ended.peak
+            process.out_of_memory = self._was_for_memory(ended.status)
         del self._by_pid[process.pid]
         os.close(tracked.pidfd)
         tracked.pidfd = -1
         tracked.cancel_kill()
         self._after_end(tracked, status)
+
+    def _was_for_memory(self, status: int) -> bool:
+        before, self._memory_kills = self._memory_kills, proc.memory_kills()
+        return status == -signal.SIGKILL and self._memory_kills > before
 
     def _after_end(self, tracked: Tracked, status: int | None) -> None:
         if tracked.zygote is None and not self._locks.is_held(tracked.process.process_id):
@@ -305,6 +312,7 @@ class Processes:
         process.ended_at.GetCurrentTime()
         if status is not None:
             process.exit_status = status
+        logfiles.cut(Path(process.log_path or os.devnull))
         restarts = self._may_restart(tracked)
         if not restarts:
             tracked.over.set()

@@ -176,7 +176,7 @@ class ProcessList(_message.Message):
     def __init__(self, processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ...) -> None: ...
 
 class Process(_message.Message):
-    __slots__ = ("process_id", "spec_hash", "pid", "start_ticks", "port", "log_path", "labels", "running", "ended_at", "exit_status", "log_start", "started_at", "restarts")
+    __slots__ = ("process_id", "spec_hash", "pid", "start_ticks", "port", "log_path", "labels", "running", "ended_at", "exit_status", "log_start", "started_at", "restarts", "peak_memory", "out_of_memory")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +197,8 @@ class Process(_message.Message):
     LOG_START_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    PEAK_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_MEMORY_FIELD_NUMBER: _ClassVar[int]
     process_id: str
     spec_hash: str
     pid: int
@@ -210,7 +212,9 @@ class Process(_message.Message):
     log_start: int
     started_at: _timestamp_pb2.Timestamp
     restarts: int
-    def __init__(self, process_id: _Optional[str] = ..., spec_hash: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., port: _Optional[int] = ..., log_path: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., running: bool = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., exit_status: _Optional[int] = ..., log_start: _Optional[int] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ...) -> None: ...
+    peak_memory: int
+    out_of_memory: bool
+    def __init__(self, process_id: _Optional[str] = ..., spec_hash: _Optional[str] = ..., pid: _Optional[int] = ..., start_ticks: _Optional[int] = ..., port: _Optional[int] = ..., log_path: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., running: bool = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., exit_status: _Optional[int] = ..., log_start: _Optional[int] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., restarts: _Optional[int] = ..., peak_memory: _Optional[int] = ..., out_of_memory: bool = ...) -> None: ...
 
 class ProcessRecord(_message.Message):
     __slots__ = ("process", "argv", "directory", "restart", "is_zygote")

@@ -47,8 +47,11 @@ def test_the_status_of_a_child_is_had_once_and_of_others_never() -> None:
         os._exit(5)
     pidfd = os.pidfd_open(pid)
     os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
-    assert proc.reap(pidfd) == 5
-    assert proc.reap(pidfd) is None
+    ended = proc.reap(pid)
+    assert ended is not None
+    assert ended.status == 5
+    assert ended.peak > 1 << 20
+    assert proc.reap(pid) is None
     os.close(pidfd)
 
 

@@ -157,6 +157,8 @@ class Worker:
         key = _key(go)
         running = attempt.report(scheduler_pb2.ATTEMPT_PHASE_RUNNING, self._id)
         self._report(key, running)
+        # The run before in this process may have put a handler of its own here.
+        signal.signal(signal.SIGTERM, self._on_term)
         self._in_user_code = True
         try:
             ended = self._runner.execute(attempt, running)

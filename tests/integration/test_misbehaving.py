@@ -142,6 +142,17 @@ def test_what_does_not_end_can_be_aborted(bad: Mesh, code: str) -> None:
     waiting.wait(20)
 
 
+def test_a_handler_that_a_run_left_does_not_keep_the_next_one_from_cleaning_up(bad: Mesh) -> None:
+    assert _run(bad, "does", code=RETURNS["handlers"])["phase"] == "succeeded"
+    code = "try: print('begun', flush=True); time.sleep(60)\nfinally: print('cleaned up')"
+    waiting = _start(bad, "does", "cleans-up", code=code)
+    told = ("logs", "run/cleans-up")
+    eventually(20, "it runs", lambda: "begun" in bad.cli(*told, check=False).stdout)
+    bad.cli("abort", "cleans-up")
+    eventually(8, "it cleans up, and is not killed", lambda: "cleaned up" in bad.cli(*told).stdout)
+    waiting.wait(20)
+
+
 def test_much_output_is_bounded_on_disk_and_its_end_can_be_read(bad: Mesh) -> None:
     code = "for n in range(200): sys.stdout.write(('y' * 1023 + '\\n') * 1024)\nprint('the end')"
     with _neighbours(bad):

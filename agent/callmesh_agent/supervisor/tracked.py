@@ -52,6 +52,9 @@ class Tracked:
                 os.killpg(self.process.pid, number)
             else:
                 signal.pidfd_send_signal(self.pidfd, number)
+            if number == signal.SIGTERM:
+                # One that stopped itself hears of it only once it goes on.
+                signal.pidfd_send_signal(self.pidfd, signal.SIGCONT)
         except ProcessLookupError:
             return  # it ends at this moment: its pidfd says so
 

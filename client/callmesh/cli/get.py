@@ -62,7 +62,7 @@ def app(name: str, where: Where, *, as_json: bool) -> None:
 
 
 @get_command.command("runs")
-@click.option("--task", default="", help="Only those of this task.")
+@click.option("--task", default="", help="Only those of a task, by its full or function name.")
 @click.option("--phase", "phases", multiple=True, metavar="PHASE", help="Only those; repeatable.")
 @click.option("--parent", default="", metavar="RUN", help="Only the children of this run.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most.")

@@ -90,7 +90,7 @@ class Database:
             project, domain = wanted.scope
             query = query.where(table.c.project == project, table.c.domain == domain)
         if wanted.task:
-            query = query.where(table.c.task == wanted.task)
+            query = query.where(_is_task(table.c.task, wanted.task))
         if wanted.parent:
             query = query.where(table.c.parent == wanted.parent)
         if wanted.phases:
@@ -158,6 +158,13 @@ def open_database(path: Path, loop: asyncio.AbstractEventLoop) -> Database:
     engine = _engine(path)
     _bring_to_head(engine, path)
     return Database(engine, _load(engine), loop)
+
+
+def _is_task(column: sa.Column[str], name: str) -> sa.ColumnElement[bool]:
+    """By full name, or by the function's name behind its last dot."""
+    if "." in name:
+        return column == name
+    return sa.or_(column == name, column.endswith(f".{name}", autoescape=True))
 
 
 def whole_run(row: Any) -> scheduler_pb2.Run:

@@ -132,6 +132,9 @@ def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> No
     if attempt.worker != worker_id or attempt.stage is Stage.ENDED:
         return
     ended = report.phase in _ENDED
+    pool = draft.pools.get(attempt.pool)
+    if pool is not None and pool.spawn_because:
+        report = _spawned(report, pool.spawn_because)
     draft.put_attempt(
         attempt._replace(
             stage=Stage.ENDED if ended else Stage.RUNNING,
@@ -148,6 +151,13 @@ def reported(draft: Draft, worker_id: str, report: node_pb2.AttemptReport) -> No
             draft.put_pool(replace(pool, failures=0))
         pools.balance(draft, worker.pool)
         workers.trim_idle(draft)
+
+
+def _spawned(report: node_pb2.AttemptReport, reason: str) -> node_pb2.AttemptReport:
+    changed = node_pb2.AttemptReport()
+    changed.CopyFrom(report)
+    changed.spawned_because = reason
+    return changed
 
 
 def _as_stopped(attempt: Attempt, report: node_pb2.AttemptReport) -> node_pb2.AttemptReport:

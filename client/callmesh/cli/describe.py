@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from callmesh.cli import complete, output
 from callmesh.cli.options import Where, as_json, where
 
+if TYPE_CHECKING:
+    from callmesh.cli import mesh
+    from callmeshpb.v1 import scheduler_pb2
+
+LAST_RUNS = 20
 _KINDS = ("app", "run", "task", "node")
 
 
@@ -41,7 +47,8 @@ def describe_command(
             lines = [] if as_json else stories.run(run, connected.runs(parent=name), now)
         case "task":
             task = connected.task(name, version)
-            shape, lines = shapes.task(task), stories.task(task, now)
+            shape = shapes.task(task)
+            lines = [] if as_json else stories.task(task, _last_runs(connected, task), now)
         case _:
             node = connected.node(name)
             shape, lines = shapes.node(node), stories.node(node, now)
@@ -50,6 +57,12 @@ def describe_command(
         return
     for line in lines:
         output.data(line)
+
+
+def _last_runs(connected: mesh.Mesh, task: scheduler_pb2.Task) -> list[scheduler_pb2.Run]:
+    """A task's last runs of the same version, newest first."""
+    runs = connected.runs(task=task.spec.name, limit=LAST_RUNS)
+    return [each for each in runs if each.task_version == task.environment.version]
 
 
 def _target(connected: object, kind: str, name: str | None) -> tuple[str, str]:

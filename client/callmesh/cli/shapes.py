@@ -80,12 +80,21 @@ def attempt(found: scheduler_pb2.Attempt) -> Shape:
         "number": found.number,
         "node": found.node,
         "worker": found.worker,
+        "worker_start": worker_start(found),
+        "spawned_because": found.spawned_because,
         "phase": word(scheduler_pb2.AttemptPhase.Name(found.phase), "ATTEMPT_PHASE_"),
         "error": failure(found.error) if found.HasField("error") else None,
         "created_at": moment(found, "created_at"),
         "started_at": moment(found, "started_at"),
         "ended_at": moment(found, "ended_at"),
     }
+
+
+def worker_start(found: scheduler_pb2.Attempt) -> str:
+    """How the attempt's worker came to be: "forked", "spawned"; "" before it started."""
+    if not found.HasField("started_at"):
+        return ""
+    return "spawned" if found.spawned_because else "forked"
 
 
 def failure(found: common_pb2.Failure) -> Shape:

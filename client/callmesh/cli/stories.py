@@ -64,6 +64,7 @@ def run(found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: fl
             ("task", f"{found.task}  version {found.task_version}".rstrip()),
             ("phase", output.state(shapes.run_phase(found))),
             ("why", _why(found)),
+            ("worker", workers([found])),
             ("cached from", found.cached_from),
             ("parent", found.parent),
             ("group", found.group),
@@ -94,8 +95,25 @@ def run(found: scheduler_pb2.Run, children: Sequence[scheduler_pb2.Run], now: fl
     return lines
 
 
-def task(found: scheduler_pb2.Task, now: float) -> list[str]:
-    """A task: how it is called, how it is retried, what it needs."""
+def workers(runs: Iterable[scheduler_pb2.Run]) -> str:
+    """How the newest worker of some runs was started, and why; "" where none was.
+
+    A fork takes milliseconds, and is what a worker starts by where the module
+    leaves nothing open that a fork would share.
+    """
+    for run in runs:
+        for each in reversed(run.attempts):
+            start = shapes.worker_start(each)
+            if start:
+                return f"{start}: {each.spawned_because}" if each.spawned_because else start
+    return ""
+
+
+def task(found: scheduler_pb2.Task, runs: Iterable[scheduler_pb2.Run], now: float) -> list[str]:
+    """A task: how it is called, how it is retried, what it needs, how its workers start.
+
+    ``runs`` are its last ones, newest first.
+    """
     spec, environment = found.spec, found.environment
     lines = output.fields(
         [
@@ -110,6 +128,7 @@ def task(found: scheduler_pb2.Task, now: float) -> list[str]:
             ("cache", _cache(spec.cache)),
             ("depends on", ", ".join(environment.depends_on)),
             ("code", f"{environment.code.module}:{spec.function}"),
+            ("workers", workers(runs) or "none of its last runs has started one"),
             ("deployed", f"{spans.since(found, 'created_at', now)} ago"),
         ]
     )

@@ -135,7 +135,7 @@ class InstancesComplete(_message.Message):
     def __init__(self) -> None: ...
 
 class AttemptReport(_message.Message):
-    __slots__ = ("run", "number", "fence", "phase", "worker", "outputs", "outputs_is_tuple", "error", "started_at", "ended_at", "log_start", "log_end", "message")
+    __slots__ = ("run", "number", "fence", "phase", "worker", "outputs", "outputs_is_tuple", "error", "started_at", "ended_at", "log_start", "log_end", "message", "spawned_because")
     RUN_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +149,7 @@ class AttemptReport(_message.Message):
     LOG_START_FIELD_NUMBER: _ClassVar[int]
     LOG_END_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SPAWNED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
     run: str
     number: int
     fence: _common_pb2.Fence
@@ -162,7 +163,8 @@ class AttemptReport(_message.Message):
     log_start: int
     log_end: int
     message: str
-    def __init__(self, run: _Optional[str] = ..., number: _Optional[int] = ..., fence: _Optional[_Union[_common_pb2.Fence, _Mapping]] = ..., phase: _Optional[_Union[_scheduler_pb2.AttemptPhase, str]] = ..., worker: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., outputs_is_tuple: bool = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., log_start: _Optional[int] = ..., log_end: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    spawned_because: str
+    def __init__(self, run: _Optional[str] = ..., number: _Optional[int] = ..., fence: _Optional[_Union[_common_pb2.Fence, _Mapping]] = ..., phase: _Optional[_Union[_scheduler_pb2.AttemptPhase, str]] = ..., worker: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., outputs_is_tuple: bool = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., log_start: _Optional[int] = ..., log_end: _Optional[int] = ..., message: _Optional[str] = ..., spawned_because: _Optional[str] = ...) -> None: ...
 
 class AttemptsComplete(_message.Message):
     __slots__ = ()

@@ -327,9 +327,8 @@ def _note(run: Run, report: AttemptReport, now: float, *, live: bool) -> None:
     connection tells its own time, as far as it is not in the future.
     """
     attempt = run.attempts[-1]
-    attempt.worker = report.worker or attempt.worker
-    attempt.log_start = report.log_start or attempt.log_start
-    attempt.log_end = report.log_end or attempt.log_end
+    for name in ("worker", "log_start", "log_end", "spawned_because"):
+        setattr(attempt, name, getattr(report, name) or getattr(attempt, name))
     if not attempt.HasField("started_at"):
         at = now
         if report.HasField("started_at") and not live:

@@ -29,6 +29,8 @@ def start(options: UpOptions, layout: Layout) -> int:
                 f"--state-dir={layout.state}",
                 f"--port={options.port}",
                 f"--ingress-port={options.ingress_port}",
+                f"--keep-runs={options.keep_runs}",
+                f"--keep-days={options.keep_days}",
                 f"--ready-fd={writer}",
             ],
             stdin=subprocess.DEVNULL,

@@ -11,6 +11,8 @@ from callmesh_up.layout import default_state
 
 DEFAULT_API_PORT = 7433
 DEFAULT_INGRESS_PORT = 7480
+DEFAULT_KEEP_RUNS = 10_000
+DEFAULT_KEEP_DAYS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class UpOptions:
     ingress_port: int
     detach: bool
     ready_fd: int | None
+    # How many ended runs are kept, and for how many days.
+    keep_runs: int
+    keep_days: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ def parse(arguments: list[str]) -> UpOptions | DownOptions | DoctorOptions:
     up.add_argument("--ingress-port", type=_port, default=DEFAULT_INGRESS_PORT)
     up.add_argument("--detach", action="store_true")
     up.add_argument("--ready-fd", type=int)
+    up.add_argument("--keep-runs", type=int, default=DEFAULT_KEEP_RUNS)
+    up.add_argument("--keep-days", type=float, default=DEFAULT_KEEP_DAYS)
     down = verbs.add_parser("down", help="end it")
     down.add_argument("--purge", action="store_true")
     doctor = verbs.add_parser("doctor", help="say what is wrong")
@@ -66,6 +73,8 @@ def parse(arguments: list[str]) -> UpOptions | DownOptions | DoctorOptions:
         ingress_port=found.ingress_port,
         detach=found.detach,
         ready_fd=found.ready_fd,
+        keep_runs=found.keep_runs,
+        keep_days=found.keep_days,
     )
 
 

@@ -108,6 +108,7 @@ class _Mesh:
         from callmesh_agent.agent import Agent
         from callmesh_agent.config import AgentSettings
         from callmesh_server.config import ServerSettings
+        from callmesh_server.core.collection import Caps
         from callmesh_server.server import Server
         from callmesh_up import pages
         from callmesh_up.link import InMemoryLink
@@ -123,6 +124,7 @@ class _Mesh:
                 api_port=api_port,
                 ingress_port=ingress_port,
                 version=version("callmesh"),
+                caps=Caps(runs=self._options.keep_runs, days=self._options.keep_days),
             )
         )
         agent = Agent(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from callmesh_server.core.collection import Caps
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class ServerSettings:
     ingress_port: int = 7480
     lease_seconds: float = 15.0
     version: str = "0.1.0"
+    # How much of the record is kept.
+    caps: Caps = field(default_factory=Caps)
 
     @property
     def database(self) -> Path:

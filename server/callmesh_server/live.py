@@ -7,7 +7,7 @@ committed is the end of a run: until then it is shown as it was before.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from callmesh_server.changes import Changes, RunChanged
@@ -146,6 +146,19 @@ class Live:
         request_id = self._request_of.pop(run.name, "")
         self.by_request.pop(request_id, None)
         return self.inputs.pop(run.name, None)
+
+    def forget_ended(self, names: Iterable[str]) -> None:
+        """These ended runs are removed from the record."""
+        for name in names:
+            self._recent.pop(name, None)
+
+    def forget_version(self, key: TaskKey) -> bool:
+        """A version is to be removed from the record; False where a run has it by now."""
+        if key in self.world.tasks:
+            return False
+        self._versions.pop(key, None)
+        self.deploys += 1
+        return True
 
     def shown(self, name: str) -> scheduler_pb2.Run | None:
         """An unfinished run as readers may see it, without inputs."""

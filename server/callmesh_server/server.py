@@ -28,6 +28,7 @@ from callmesh_server.api.submissions import Submissions
 from callmesh_server.api.tasks import TaskApi
 from callmesh_server.apply import Applier
 from callmesh_server.changes import Changes
+from callmesh_server.collector import Collector
 from callmesh_server.config import ServerSettings
 from callmesh_server.core import liveness
 from callmesh_server.core.actions import PutApp, PutInstance, PutNode, PutRun
@@ -91,6 +92,7 @@ class Server:
             servers = await self._listen()
             tasks.create_task(self.parts.loop.run())
             tasks.create_task(self.parts.expire_requests())
+            tasks.create_task(self.parts.collector.run())
             tasks.create_task(_watch_store(database))
             log.info("serving, epoch %d", database.loaded.epoch)
             started()
@@ -152,6 +154,7 @@ class Parts:
         live = Live(ledger, changes, database)
         blobs = Blobs(settings.blobs)
         ports = MeshPorts(database)
+        self.collector = Collector(live, database, blobs, settings.caps)
         self.secrets = Secrets(settings.secret_key, database)
         routed = Routed(ledger.world, changes)
         self.sessions = Sessions(

@@ -40,12 +40,35 @@ _state_dir = click.option(
     show_default=True,
     help="For browsers.",
 )
-def up_command(*, detach: bool, state_dir: Path | None, port: int, ingress_port: int) -> None:
+@click.option(
+    "--keep-runs",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Ended runs that are kept, the newest.  [default: 10000]",
+)
+@click.option(
+    "--keep-days",
+    metavar="DAYS",
+    type=click.FloatRange(0),
+    help="How long at most.  [default: 30]",
+)
+def up_command(
+    *,
+    detach: bool,
+    state_dir: Path | None,
+    port: int,
+    ingress_port: int,
+    keep_runs: int | None,
+    keep_days: float | None,
+) -> None:
     """Start a mesh on this machine: control plane, node agent and Envoy.
 
     It runs until Ctrl-C, which ends apps and tasks and leaves nothing behind but
     the state folder; `callmesh up` again goes on from there. With --detach it
     runs in the background until `callmesh down`. A port of 0 means any free one.
+
+    Older runs are removed at the start and every half hour, with the files and
+    large values that nothing else refers to.
     """
     if port and port == ingress_port:
         output.stop(
@@ -54,6 +77,9 @@ def up_command(*, detach: bool, state_dir: Path | None, port: int, ingress_port:
             code=output.USAGE,
         )
     arguments = ["up", f"--port={port}", f"--ingress-port={ingress_port}"]
+    for name, value in (("--keep-runs", keep_runs), ("--keep-days", keep_days)):
+        if value is not None:
+            arguments.append(f"{name}={value}")
     if detach:
         arguments.append("--detach")
     _become_mesh(arguments, state_dir)

@@ -28,7 +28,7 @@ class BlobApi:
         for digest in request.digests[:MAX_DIGESTS]:
             problems.digest(digest, "digests")
         problems.raise_if_any()
-        missing = [each for each in dict.fromkeys(request.digests) if not self._blobs.has(each)]
+        missing = [each for each in dict.fromkeys(request.digests) if not self._blobs.claim(each)]
         return blob_pb2.FindMissingResponse(digests=missing)
 
     async def upload(

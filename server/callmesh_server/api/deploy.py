@@ -159,7 +159,7 @@ class DeployApi:
         problems = []
         for spec in plan.all():
             bundle = spec.code.bundle
-            if bundle and not self._blobs.has(bundle):
+            if bundle and not self._blobs.claim(bundle):
                 problems.append(
                     f"`{spec.name}`: its code `{bundle[:12]}…` is not on the server: "
                     "upload it before the deploy"

@@ -133,7 +133,7 @@ class Submissions:
         if run is None or not caching.is_fresh(run, policy, time.time()):
             return None
         refs = [each.ref.digest for each in run.outputs if each.WhichOneof("kind") == "ref"]
-        return run if all(map(self._blobs.has, refs)) else None
+        return run if all(map(self._blobs.claim, refs)) else None
 
     def _check(self, submission: scheduler_pb2.Submission) -> None:
         check_request_id(submission.request_id)
@@ -167,7 +167,7 @@ class Submissions:
             specs.check_cache(submission.cache, "the submission", problems)
         problems.raise_if_any()
         for name, given in submission.inputs.items():
-            if given.WhichOneof("kind") == "ref" and not self._blobs.has(given.ref.digest):
+            if given.WhichOneof("kind") == "ref" and not self._blobs.claim(given.ref.digest):
                 raise FailedPreconditionError(
                     f"input `{name}`: there is no blob `{given.ref.digest[:70]}`: upload it first"
                 )

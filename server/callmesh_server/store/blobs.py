@@ -7,11 +7,12 @@ disk; whoever sees the file may read it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 from callmesh_wire.errors import (
@@ -23,6 +24,8 @@ from callmesh_wire.errors import (
 
 CHUNK = 1024 * 1024
 MAX_SIZE = 5 * 1024**3
+# How values and lists of files begin: JSON arrays and objects, and pickles.
+_MAY_NAME = (b"[", b"{", b"\x80")
 
 
 class Blobs:
@@ -35,9 +38,66 @@ class Blobs:
         """Where the blob is, or would be."""
         return self._folder / digest[:2] / digest
 
-    def has(self, digest: str) -> bool:
-        """Whether the blob is here, whole."""
-        return self.path(digest).is_file()
+    def claim(self, digest: str) -> bool:
+        """Whether the blob is here, whole; it then counts as asked for now (`hide`)."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def stored(self) -> dict[str, float]:
+        """Every blob's digest, and when it was last asked for. Blocking."""
+        found = {}
+        for folder in _entries(self._folder):
+            if folder.is_dir():
+                for each in _entries(folder):
+                    with contextlib.suppress(FileNotFoundError):
+                        found[each.name] = each.stat().st_mtime
+        return found
+
+    def named_in(
+        self, digest: str, digests_in: Callable[[bytes], Iterable[str]]
+    ) -> frozenset[str]:
+        """The digests in a blob that is JSON or a pickle; others name none. Blocking."""
+        found: set[str] = set()
+        with contextlib.suppress(FileNotFoundError), self.path(digest).open("rb") as file:
+            tail = b""
+            while piece := file.read(CHUNK):
+                if not tail and not piece.startswith(_MAY_NAME):
+                    break
+                found.update(digests_in(tail + piece))
+                tail = piece[-63:]
+        return frozenset(found)
+
+    def hide(self, digest: str, before: float) -> Path | None:
+        """Take a blob away that nobody has asked for since then; the file to `delete`.
+
+        Quick, for the thread that `claim` is called in; None where the blob stays.
+        """
+        path = self.path(digest)
+        hidden = self._folder / f".{digest[:16]}.{secrets.token_hex(8)}.removed"
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.replace(hidden)
+                return hidden
+        return None
+
+    def delete(self, hidden: Iterable[Path]) -> int:
+        """Delete what is hidden; returns its bytes. Blocking."""
+        size = 0
+        for path in hidden:
+            with contextlib.suppress(FileNotFoundError):
+                size += path.stat().st_size
+                path.unlink()
+        return size
+
+    def delete_abandoned(self, before: float) -> None:
+        """Delete uploads and hidden blobs that an end of the server cut short. Blocking."""
+        for path in _entries(self._folder):
+            with contextlib.suppress(FileNotFoundError):
+                if path.suffix in (".partial", ".removed") and path.stat().st_mtime < before:
+                    path.unlink()
 
     async def receive(self, digest: str, size: int, chunks: AsyncIterator[bytes]) -> int:
         """Store a blob; returns its size.
@@ -49,7 +109,7 @@ class Blobs:
         if not 0 <= size <= MAX_SIZE:
             raise InvalidArgumentError(f"`size` is {size}: must be between 0 and {MAX_SIZE}")
         target = self.path(digest)
-        if target.is_file():
+        if self.claim(digest):
             async for _ in chunks:
                 pass
             return target.stat().st_size
@@ -99,6 +159,13 @@ class Blobs:
         with file:
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _append(file: object, found: object, chunk: bytes) -> None:

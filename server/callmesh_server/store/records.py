@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
+from callmesh_server.core.world import TaskKey
 from callmesh_server.store import schema
 from callmesh_server.store.writer import Change, Statement
 from callmeshpb.v1 import registry_pb2, scheduler_pb2
@@ -60,6 +61,9 @@ class Records:
         self._update_run = self._run_update("phase", "ended", "record")
         self._end_run = self._run_update("phase", "ended", "record", "outputs")
         self._put_cached = self._upsert(schema.cached)
+        self._delete_cached = self._delete(schema.cached, "key", "run")
+        self._delete_ended_run = self._delete(schema.runs, "name", "ended")
+        self._delete_ephemeral = self._delete(schema.tasks, *TaskKey._fields, "ephemeral")
         self._put_request = self._upsert(schema.requests)
         self._expire_requests = self._compile(
             schema.requests.delete().where(schema.requests.c.created_at < sa.bindparam("before"))
@@ -197,6 +201,18 @@ class Records:
     def put_cached(self, run: scheduler_pb2.Run) -> Change:
         """A run's result is the one that is kept under its key."""
         return Change(self._put_cached, {"key": run.cache_key, "run": run.name})
+
+    def delete_cached(self, key: str, run: str) -> Change:
+        """A result is kept no longer, unless another run's has replaced it."""
+        return Change(self._delete_cached, {"key": key, "run": run})
+
+    def delete_ended_run(self, name: str) -> Change:
+        """A run is kept no longer; one that has not ended stays."""
+        return Change(self._delete_ended_run, {"name": name, "ended": 1})
+
+    def delete_ephemeral(self, key: TaskKey) -> Change:
+        """A version that a run registered is kept no longer; a deployed one stays."""
+        return Change(self._delete_ephemeral, {**key._asdict(), "ephemeral": True})
 
     def request(self, request_id: str, method: str, answer: Message, now: float) -> Change:
         """What a mutation was answered."""

@@ -45,7 +45,7 @@ async def test_bytes_that_differ_leave_nothing(tmp_path: Path, data: bytes, size
     blobs = Blobs(tmp_path)
     with pytest.raises(DataLossError, match="send it again"):
         await blobs.receive(DIGEST, size, chunks(data))
-    assert not blobs.has(DIGEST)
+    assert not blobs.claim(DIGEST)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -24,14 +24,17 @@ def load(code: common_pb2.Code, directory: str) -> ModuleType:
     root = directory or str(Path.cwd())
     shorten(root)
     found = sys.modules.get(code.module)
-    if found is not None:
+    if found is not None and all(each in sys.modules for each in code.imports):
         return found
     for entry in reversed(("", *code.sys_path)):
         place = os.path.normpath(os.path.join(root, entry))  # noqa: PTH118 - no file access
         if place not in sys.path:
             sys.path.insert(0, place)
     importlib.invalidate_caches()
-    return importlib.import_module(code.module)
+    found = importlib.import_module(code.module)
+    for each in code.imports:
+        importlib.import_module(each)
+    return found
 
 
 def environment_of(module: ModuleType, attribute: str) -> object:

@@ -31,10 +31,14 @@ _INSTALLED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an environment is, for an importer: module and variable."""
+    """Where an environment is, for an importer: module and variable.
+
+    ``imports`` are the other modules that declare tasks of it.
+    """
 
     module: str
     attribute: str
+    imports: tuple[str, ...] = ()
 
 
 def locate(environment: Environment) -> Location:
@@ -53,7 +57,19 @@ def locate(environment: Environment) -> Location:
             f"environment `{environment.name}` must be a variable of module `{origin.module}`, "
             "made when the module is imported: a worker has to find it there"
         )
-    return Location(module_name(origin.module, Path(origin.file)), attribute)
+    own, *others = (module_name(name, path) for name, path in declaring(environment))
+    return Location(own, attribute, tuple(each for each in others if each != own))
+
+
+def declaring(environment: Environment) -> list[tuple[str, Path]]:
+    """The loaded modules that make an environment and its tasks, the environment's own first."""
+    origin = environment.origin
+    found = [(origin.module, Path(origin.file).resolve())]
+    for each in getattr(environment, "origins", ()):
+        path = Path(each.file).resolve()
+        if each != origin and path.suffix == ".py" and is_users_file(each.file):
+            found.append((each.module, path))
+    return found
 
 
 def module_name(name: str, path: Path) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from callmesh._modules import import_root, locate, user_modules
+from callmesh._modules import declaring, import_root, locate, user_modules
 from callmesh.environment import Environment
 from callmesh.errors import CodeBundleError
 from callmesh.layers import Source
@@ -78,8 +78,7 @@ def make(
     declared: dict[Path, Path] = {}
     for each in environments:
         locate(each)
-        file = Path(each.origin.file).resolve()
-        declared[file] = import_root(each.origin.module, file)
+        declared |= {file: import_root(name, file) for name, file in declaring(each)}
     folders = [root_dir] if root_dir else [Path.cwd(), *declared.values()]
     modules = {} if copy_style in ("custom", "none") else user_modules(folders)
     roots = {import_root(name, path) for name, path in modules.items()} | {*declared.values()}

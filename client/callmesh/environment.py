@@ -19,6 +19,8 @@ from callmesh.secret import Secret, SecretRequest, secrets_of
 from callmesh_wire import names
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from callmesh.task import Task
 
 P = ParamSpec("P")
@@ -137,10 +139,16 @@ class TaskEnvironment(Environment):
     plugin_config: object = None
     queue: str | None = None
     tasks: dict[str, Task[..., Any]] = field(default_factory=dict, init=False, repr=False)
+    _declared_in: dict[Origin, None] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.tasks = {}
+        self.tasks, self._declared_in = {}, {}
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Where the environment is made, and then the other modules that declare its tasks."""
+        return (self.origin, *(each for each in self._declared_in if each != self.origin))
 
     @property
     def unused(self) -> Unused:
@@ -191,6 +199,7 @@ class TaskEnvironment(Environment):
             if known is not None and not _is_same_source(known.func, function):
                 raise ValueError(f"task `{task.name}` is declared twice: rename one function")
             self.tasks[task.name] = task
+            self._declared_in[_importing()] = None
             return task
 
         return declare if function is None else declare(function)
@@ -224,6 +233,14 @@ def _is_same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     )
 
 
+def _importing() -> Origin:
+    """The module whose import is going on, or else the caller."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return _origin() if frame is None else _origin_of(frame)
+
+
 def _origin() -> Origin:
     frame = sys._getframe(1)
     while frame.f_back is not None:
@@ -231,5 +248,9 @@ def _origin() -> Origin:
         if name != "callmesh" and not name.startswith("callmesh."):
             break
         frame = frame.f_back
+    return _origin_of(frame)
+
+
+def _origin_of(frame: FrameType) -> Origin:
     module = frame.f_globals
     return Origin(str(module.get("__name__", "")), str(module.get("__file__") or ""))

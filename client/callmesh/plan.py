@@ -219,6 +219,7 @@ def _code(env: Environment, bundle: Bundle, *, named: bool) -> common_pb2.Code:
     if named:
         location = locate(env)
         code.module, code.attribute = location.module, location.attribute
+        code.imports.extend(location.imports)
     return code
 
 

@@ -137,3 +137,40 @@ def test_root_dir_holds_what_travels(shared_mesh: Mesh, tmp_path: Path) -> None:
     (tmp_path / "narrow" / "out.txt").write_text("outside")
     with pytest.raises(AssertionError, match="is outside the root folder"):
         shared_mesh.python(outside, "loaded_modules", "v1")
+
+
+def test_one_environment_and_its_tasks_in_several_modules(
+    shared_mesh: Mesh, tmp_path: Path
+) -> None:
+    """The environment in one module, tasks in a package's other module and in the script."""
+    files = {
+        "src/shop/__init__.py": "",
+        "src/shop/envs.py": (
+            "import callmesh as flyte\nbase = flyte.TaskEnvironment(name='code-apart')\n"
+        ),
+        "src/shop/steps.py": (
+            "from shop.envs import base\n\n@base.task\ndef shout(text: str) -> str:\n"
+            "    return text.upper()\n"
+        ),
+        "main.py": (
+            "import sys\nfrom pathlib import Path\n"
+            "sys.path.insert(0, str(Path(__file__).parent / 'src'))\n"
+            "import callmesh as flyte\nfrom shop.envs import base\nfrom shop.steps import shout\n\n"
+            "@base.task\nasync def twice(text: str) -> str:\n"
+            "    return await shout.aio(text) + text\n\n"
+            "if __name__ == '__main__':\n    flyte.init_from_config()\n"
+            "    print(flyte.run(twice, text='a').outputs()[0])\n"
+        ),
+    }
+    for name, content in files.items():
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+    script = tmp_path / "main.py"
+    assert shared_mesh.python(script).strip() == "Aa"
+    shared_mesh.cli("deploy", str(script))
+    assert shared_mesh.cli("run", "deployed-task", "shout", "--text", "b").stdout == '"B"\n'
+    told = shared_mesh.cli("describe", "task", "code-apart.shout").stdout
+    assert (
+        "shop.envs, main, shop.steps:shout" in told or "shop.envs, shop.steps, main:shout" in told
+    )

@@ -115,6 +115,7 @@ def task(found: scheduler_pb2.Task, runs: Iterable[scheduler_pb2.Run], now: floa
     ``runs`` are its last ones, newest first.
     """
     spec, environment = found.spec, found.environment
+    code = environment.code
     lines = output.fields(
         [
             ("task", spec.name),
@@ -127,7 +128,7 @@ def task(found: scheduler_pb2.Task, runs: Iterable[scheduler_pb2.Run], now: floa
             ("timeouts", _timeouts(spec.timeouts)),
             ("cache", _cache(spec.cache)),
             ("depends on", ", ".join(environment.depends_on)),
-            ("code", f"{environment.code.module}:{spec.function}"),
+            ("code", f"{', '.join((code.module, *code.imports))}:{spec.function}"),
             ("workers", workers(runs) or "none of its last runs has started one"),
             ("deployed", f"{spans.since(found, 'created_at', now)} ago"),
         ]

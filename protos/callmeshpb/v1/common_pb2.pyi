@@ -141,16 +141,18 @@ class StorageUse(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., folder: _Optional[str] = ..., bytes: _Optional[int] = ..., count: _Optional[int] = ..., cap: _Optional[int] = ...) -> None: ...
 
 class Code(_message.Message):
-    __slots__ = ("bundle", "module", "attribute", "sys_path")
+    __slots__ = ("bundle", "module", "attribute", "sys_path", "imports")
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     MODULE_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
     SYS_PATH_FIELD_NUMBER: _ClassVar[int]
+    IMPORTS_FIELD_NUMBER: _ClassVar[int]
     bundle: str
     module: str
     attribute: str
     sys_path: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, bundle: _Optional[str] = ..., module: _Optional[str] = ..., attribute: _Optional[str] = ..., sys_path: _Optional[_Iterable[str]] = ...) -> None: ...
+    imports: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, bundle: _Optional[str] = ..., module: _Optional[str] = ..., attribute: _Optional[str] = ..., sys_path: _Optional[_Iterable[str]] = ..., imports: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SecretRef(_message.Message):
     __slots__ = ("key", "group", "env_var", "mount")

@@ -182,8 +182,13 @@ def _check_runtime(
     code = spec.code
     if code.bundle:
         problems.digest(code.bundle, f"{where}: code.bundle")
-    if code.module and (not _MODULE.match(code.module) or len(code.module) > 1_000):
-        problems.add(f"{where}: `code.module` is `{code.module[:70]}`: must be importable")
+    for field, module in (
+        *((("code.module", code.module),) if code.module else ()),
+        *(("code.imports", each) for each in code.imports),
+    ):
+        if not _MODULE.match(module) or len(module) > 1_000:
+            problems.add(f"{where}: `{field}` is `{module[:70]}`: must be importable")
+    problems.count(code.imports, 1_000, f"{where}: code.imports")
     problems.count(code.sys_path, 100, f"{where}: code.sys_path")
     problems.count(spec.image.requirements, 1_000, f"{where}: image.requirements")
     problems.text("".join(spec.image.requirements), MAX_TEXT, f"{where}: image.requirements")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from callmesh import _blobs, _runtime, _submit, values
 from callmesh._caching import policy_of
 from callmesh._runtime import AttemptContext
-from callmesh._sync import bridge
+from callmesh._sync import bridge, in_loop
 from callmesh.errors import (
     RemoteTaskNotFoundError,
     SyncTaskCallInAsyncContextError,
@@ -28,7 +28,7 @@ def call(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any])
     """A plain call: blocking for a sync task, a coroutine for an async one."""
     if task.is_async:
         return acall(task, args, kwargs)
-    if _is_in_loop():
+    if in_loop():
         raise SyncTaskCallInAsyncContextError(
             f"sync task `{task.name}` was called from async code, which it would block: "
             f"`await {task.func.__name__}.aio(…)` instead"
@@ -184,11 +184,3 @@ def _attempt(callee: str) -> AttemptContext:
 def _versions() -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = bridge().cells.setdefault("versions", {})
     return found
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

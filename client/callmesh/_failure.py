@@ -91,12 +91,16 @@ def message_of(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         return f"<{type(error).__name__}: its __str__ raised>"
-    hint = hint_for(error)
-    return f"{text}: {hint}" if hint else text
+    return ": ".join(each for each in (text, hint_for(error)) if each)
 
 
 def hint_for(error: BaseException) -> str:
-    """What to do about a module that a built environment lacks; "" for everything else."""
+    """What to do about a missing module, or a debugger without a terminal; else ""."""
+    if type(error).__name__ == "BdbQuit":
+        return (
+            "the debugger was left, or has no terminal: `breakpoint()` is for `callmesh run "
+            "--local` and `callmesh serve --local`"
+        )
     if not isinstance(error, ModuleNotFoundError) or not os.environ.get("CALLMESH_ENVIRONMENT"):
         return ""
     package = (error.name or "").partition(".")[0]

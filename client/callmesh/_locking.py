@@ -7,6 +7,7 @@ that the same image is the same environment at every later deploy, without
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -177,10 +178,9 @@ def _cached(kind: str, content: object, make: Callable[[], str]) -> str:
     """What ``make`` made of this content before, or makes now."""
     digest = hashlib.sha256(json.dumps(content, default=list).encode()).hexdigest()
     path = _cache_folder(os.environ) / kind / digest[:32]
-    try:
+    with contextlib.suppress(OSError):
         return path.read_text()
-    except OSError:
-        text = make()
+    text = make()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}")

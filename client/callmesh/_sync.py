@@ -23,6 +23,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 CLOSE_TIMEOUT = 2.0
+# Where the errors of callmesh are defined.
+OURS = ("callmesh.", "callmesh_wire.")
 
 
 class BlockingInLoopError(RuntimeError):
@@ -62,6 +64,10 @@ class _Awaited(Generic[R]):
         """What it returned or raised, once it has ended."""
         if self._problem is None:
             return self._result
+        if type(self._problem).__module__.startswith(OURS):
+            # It says itself what is wrong: where inside callmesh helps nobody.
+            self._problem.__traceback__ = None
+            self._problem.__suppress_context__ = True
         try:
             raise self._problem
         finally:
@@ -140,6 +146,15 @@ class Bridge:
             await keeper
             for closer in reversed(self.closers):
                 await closer()
+
+
+def in_loop() -> bool:
+    """The caller runs inside an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 _lock = threading.Lock()

@@ -22,6 +22,7 @@ from callmesh import _local_cache, _runtime, values
 from callmesh._failure import failure_of, message_of
 from callmesh._runtime import AttemptContext
 from callmesh._signature import signature_of
+from callmesh._sync import in_loop
 from callmesh.errors import NonRecoverableError, TaskFailedError
 from callmesh.policy import DEFAULT_BACKOFF
 from callmesh.remote.details import ActionDetails, RunDetails, Updates
@@ -230,9 +231,7 @@ async def acall(task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
 
 def in_own_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end from blocking code, also inside a running loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not in_loop():
         return asyncio.run(coroutine)
     outcome: list[T] = []
     problems: list[BaseException] = []
@@ -285,7 +284,7 @@ def _life(
         except Exception as problem:
             if isinstance(problem, NonRecoverableError) or number > task.retries.count:
                 made.fail(problem)
-                failed = TaskFailedError(type(problem).__name__, str(problem), run=made.name)
+                failed = TaskFailedError(type(problem).__name__, message_of(problem), run=made.name)
                 raise failed from problem
         else:
             outputs, is_tuple = values.encode_outputs(task.func, result)

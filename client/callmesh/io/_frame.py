@@ -14,6 +14,8 @@ from callmesh.io import _store
 from callmesh.io._file import File
 from callmesh_wire.errors import InvalidArgumentError
 
+FRAMES = {"pandas": "DataFrame", "polars": "DataFrame", "pyarrow": "Table"}
+
 
 class DataFrame(pydantic.BaseModel):
     """A table of pandas, Polars or PyArrow, whose content is read where it is opened.
@@ -25,6 +27,13 @@ class DataFrame(pydantic.BaseModel):
 
     file: File
     format: str = "parquet"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _refuse_plain(cls, value: Any) -> Any:
+        if _library(type(value)):
+            raise ValueError("a plain frame is stored first: pass `DataFrame.from_df(frame)`")
+        return value
 
     @property
     def uri(self) -> str:
@@ -109,13 +118,15 @@ def _read(path: Path, kind: Any) -> Any:
     return importlib.import_module(library).read_parquet(path)
 
 
-def _kind(kind: type) -> str:
+def _library(kind: type) -> str:
+    """The library whose frames these are; "" for another type."""
     library = getattr(kind, "__module__", "").partition(".")[0]
-    if (library, getattr(kind, "__name__", "")) in (
-        ("pandas", "DataFrame"),
-        ("polars", "DataFrame"),
-        ("pyarrow", "Table"),
-    ):
+    name = getattr(kind, "__name__", "")
+    return library if FRAMES.get(library) == name else ""
+
+
+def _kind(kind: type) -> str:
+    if library := _library(kind):
         return library
     raise InvalidArgumentError(
         f"a data frame must be of pandas, Polars or PyArrow (a `Table`), not `{kind!r}`"

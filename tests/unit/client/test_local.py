@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bdb
 import os
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import callmesh as flyte
 from callmesh import errors
+from callmesh._failure import user_traceback
 
 QUICK = flyte.RetryStrategy(2, flyte.Backoff(timedelta(0)))
 env = flyte.TaskEnvironment(name="here")
@@ -201,3 +203,22 @@ def test_custom_context_nests() -> None:
 def test_plain_calls_stay_plain() -> None:
     assert now(2) == 4
     assert asyncio.run(later(2)) == 3
+
+
+def test_a_failure_tells_of_the_users_code_alone() -> None:
+    env = flyte.TaskEnvironment(name="told")
+
+    @env.task
+    async def fails() -> None:
+        raise ValueError("burnt")
+
+    @env.task
+    def stops() -> None:
+        raise bdb.BdbQuit
+
+    with pytest.raises(errors.TaskFailedError, match="burnt") as failed:
+        flyte.with_runcontext(mode="local").run(fails)
+    told = user_traceback(failed.value.__cause__ or failed.value)
+    assert told.count("Traceback") == 1 and "event loop" not in told
+    with pytest.raises(errors.TaskFailedError, match="callmesh run --local"):
+        flyte.with_runcontext(mode="local").run(stops)

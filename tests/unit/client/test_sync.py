@@ -8,11 +8,12 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import AsyncGenerator
 
 import pytest
 
-from callmesh import _sync
+from callmesh import _sync, errors
 
 flag: contextvars.ContextVar[str] = contextvars.ContextVar("flag", default="unset")
 
@@ -171,3 +172,27 @@ def test_a_forked_child_makes_its_own_bridge() -> None:
     assert ended == child
     assert os.waitstatus_to_exitcode(code) == 40
     assert double(1) == 2
+
+
+@_sync.verb
+async def refuse() -> None:
+    try:
+        {}["missing"]
+    except KeyError:
+        raise errors.DeploymentError("app `a` has nothing to run: give it `args`")  # noqa: B904 - the case
+
+
+@_sync.verb
+async def divide() -> float:
+    return 1 / 0
+
+
+def test_an_error_of_ours_says_where_it_was_called_and_an_accident_all() -> None:
+    with pytest.raises(errors.DeploymentError) as refused:
+        refuse()
+    frames = [each.name for each in traceback.extract_tb(refused.value.__traceback__)]
+    assert "refuse" not in frames and len(frames) <= 4
+    assert "KeyError" not in "".join(traceback.format_exception(refused.value))
+    with pytest.raises(ZeroDivisionError) as accident:
+        divide()
+    assert traceback.extract_tb(accident.value.__traceback__)[-1].name == "divide"

@@ -17,7 +17,7 @@ import pandas as pd
 import pydantic
 import pytest
 
-from callmesh import _blobs, errors, values
+from callmesh import _blobs, errors, io, values
 from callmesh._signature import signature_of
 from callmeshpb.v1 import common_pb2
 
@@ -312,3 +312,10 @@ def test_a_pickle_that_calls_something_is_not() -> None:
     outputs, _ = values.encode_outputs(task_of(typing.Any), {"a": [Evil()]})
     with pytest.raises(TypeError, match="only travels between tasks"):
         values.decode_outputs(outputs)
+
+
+def test_a_plain_frame_where_a_stored_one_is_declared() -> None:
+    def total(table: io.DataFrame) -> int: ...
+
+    with pytest.raises(errors.InputsError, match=r"`DataFrame.from_df\(frame\)`"):
+        values.encode_inputs(total, (pd.DataFrame({"a": [1]}),), {})

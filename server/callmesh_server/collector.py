@@ -57,9 +57,7 @@ class Collector:
         snapshot = await self._snapshot()
         surplus = collection.surplus(snapshot, self._caps)
         tasks = await self._remove_rows(surplus)
-        blobs, size = await self._remove_blobs(
-            collection.unused_before(snapshot, self._caps)
-        )
+        blobs, size = await self._remove_blobs(collection.unused_before(snapshot, self._caps))
         if surplus.runs or surplus.results or tasks or blobs:
             log.warning(
                 "removed what is old: %d runs, %d kept results, %d task versions, "

@@ -29,9 +29,17 @@ def starts_a_mesh(page: Path) -> bool:
     )
 
 
+@pytest.fixture(scope="module")
+def pages_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A mesh on which nothing is but what the pages deploy."""
+    home = tmp_path_factory.mktemp("mesh")
+    with Mesh(state=home / "callmesh" / "default").running() as mesh:
+        yield mesh
+
+
 @pytest.fixture
 def mesh_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
-    """The shared mesh, cleared afterwards; for a page that starts one, a state folder."""
+    """The pages' mesh, cleared afterwards; for a page that starts one, a state folder."""
     if starts_a_mesh(request.getfixturevalue("page")):
         own = Mesh(state=tmp_path / "callmesh" / "default")
         try:
@@ -39,12 +47,10 @@ def mesh_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         finally:
             own.cli("down", "--purge")
         return
-    shared: Mesh = request.getfixturevalue("shared_mesh")
-    before = {app["name"] for app in shared.json("get", "apps")}
+    shared: Mesh = request.getfixturevalue("pages_mesh")
     yield shared
     for app in shared.json("get", "apps"):
-        if app["name"] not in before:
-            shared.cli("delete", "app", app["name"])
+        shared.cli("delete", "app", app["name"])
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)

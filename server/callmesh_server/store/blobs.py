@@ -56,9 +56,7 @@ class Blobs:
                         found[each.name] = each.stat().st_mtime
         return found
 
-    def named_in(
-        self, digest: str, digests_in: Callable[[bytes], Iterable[str]]
-    ) -> frozenset[str]:
+    def named_in(self, digest: str, digests_in: Callable[[bytes], Iterable[str]]) -> frozenset[str]:
         """The digests in a blob that is JSON or a pickle; others name none. Blocking."""
         found: set[str] = set()
         with contextlib.suppress(FileNotFoundError), self.path(digest).open("rb") as file:

@@ -43,9 +43,7 @@ async def ephemeral_tasks(database: Database) -> dict[TaskKey, float]:
     """The task versions that runs have registered, and when."""
     table = schema.tasks
     query = sa.select(table.c.number, table.c.record).where(table.c.ephemeral)
-    return {
-        key: at async for page in _pages(database, query, table, _versions) for key, at in page
-    }
+    return {key: at async for page in _pages(database, query, table, _versions) for key, at in page}
 
 
 async def named_digests(database: Database) -> set[str]:
@@ -97,9 +95,7 @@ def _facts(rows: Iterable[Any]) -> list[RunFact]:
         run = scheduler_pb2.Run.FromString(row.record)
         at = run.ended_at if row.ended and run.HasField("ended_at") else run.created_at
         task = TaskKey(run.project, run.domain, run.task, run.task_version)
-        facts.append(
-            RunFact(row.number, run.name, run.parent, task, bool(row.ended), seconds(at))
-        )
+        facts.append(RunFact(row.number, run.name, run.parent, task, bool(row.ended), seconds(at)))
     return facts
 
 
@@ -108,9 +104,7 @@ def _versions(rows: Iterable[Any]) -> list[tuple[TaskKey, float]]:
     for row in rows:
         task = scheduler_pb2.Task.FromString(row.record)
         environment = task.environment
-        key = TaskKey(
-            environment.project, environment.domain, task.spec.name, environment.version
-        )
+        key = TaskKey(environment.project, environment.domain, task.spec.name, environment.version)
         found.append((key, seconds(task.created_at)))
     return found
 

@@ -35,6 +35,7 @@ def policy_of(task: Task[..., Any]) -> scheduler_pb2.CachePolicy:
             raise ValueError(
                 f"`ignored_inputs` of task `{task.name}` names `{name}`: must be a parameter of it"
             )
+    made.serialize = cache.serialize
     if cache.max_age is not None:
         made.max_age.FromNanoseconds(round(seconds(cache.max_age) * 1e9))
     return made

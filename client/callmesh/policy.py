@@ -64,7 +64,8 @@ class Cache:
 
     "auto": for as long as the function's body, or what ``policies`` say, is the
     same. "override": for as long as ``version_override`` is. ``max_age`` is in
-    seconds. Runs at the same time execute each, also with ``serialize``.
+    seconds. Equal runs at the same time execute each, unless ``serialize``: then
+    they wait for the first of them and share its result (on a mesh).
     """
 
     behavior: Literal["auto", "override", "disable"]

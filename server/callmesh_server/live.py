@@ -41,6 +41,8 @@ class Live:
         self._ending: dict[str, scheduler_pb2.Run] = {}
         # Runs that ended a short while ago, and their inputs.
         self._recent: OrderedDict[str, tuple[scheduler_pb2.Run, scheduler_pb2.Run]] = OrderedDict()
+        self._results: OrderedDict[str, int] = OrderedDict()
+        self._results_noted = 0
         self._uses: dict[TaskKey, int] = {}
         self._versions: OrderedDict[TaskKey, scheduler_pb2.Task] = OrderedDict()
         # By project and domain, then by name.
@@ -128,6 +130,18 @@ class Live:
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
         self.changes.notify(RunChanged(run.name))
+
+    def note_result(self, key: str) -> None:
+        """A run has succeeded whose result is kept under this key, once it is committed."""
+        self._results_noted += 1
+        self._results[key] = self._results_noted
+        self._results.move_to_end(key)
+        if len(self._results) > _RECENT:
+            self._results.popitem(last=False)
+
+    def result_mark(self, key: str) -> int:
+        """Changes with every `note_result` of the key; 0 where there was none lately."""
+        return self._results.get(key, 0)
 
     def drop(self, run: scheduler_pb2.Run) -> None:
         """The run was refused: it never was."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from callmesh_server.changes import Changes, RunChanged
 from callmesh_server.core.attempts import has_ended
+from callmesh_server.core.caching import is_result
 from callmesh_server.live import Live
 from callmesh_server.orders import ack
 from callmesh_wire.errors import CallmeshError
@@ -93,6 +94,8 @@ class RunWrites:
         self._staged[name] = run
         if has_ended(run):
             pending.end = run
+            if is_result(run):
+                self._live.note_result(run.cache_key)
             if before is not None:
                 self._live.hide_end(before)
 
@@ -117,7 +120,7 @@ class RunWrites:
             if new is None:
                 changes.append(self._records.update_run(run))
                 names.append(name)
-                if run.cache_key and run.phase == scheduler_pb2.RUN_PHASE_SUCCEEDED:
+                if is_result(run):
                     changes.append(self._records.put_cached(run))
             else:
                 self._insert(run, new)

@@ -149,3 +149,32 @@ print(flyte.with_runcontext(disable_run_cache=True).run(kept.parent, log, 1).res
         assert done.stdout.splitlines() == [f"8 {cached}", "8", "[10]"]
     first = ["double 4", "parent", "double 5", "fails", "double 4", "parent", "double 5"]
     assert executed(log) == [*first, "parent", "fails", "double 4", "parent", "double 5"]
+
+
+def test_serialize_has_equal_runs_wait_and_share(shared_mesh: Mesh, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    body = """
+runs = [flyte.run(kept.one_at_a_time, 7, log) for _ in range(5)]
+print([run.result() for run in runs], len({run.action.cached_from for run in runs}))
+print(flyte.run(kept.one_at_a_time, 7, log).result())
+print(flyte.run(kept.many, log).result())
+"""
+    assert script(shared_mesh, tmp_path, body, log) == [
+        "[70, 70, 70, 70, 70] 2",
+        "70",
+        "[30, 30, 30, 30]",
+    ]
+    assert executed(log) == ["one 7", "one 3"]
+
+
+def test_serialize_tries_the_next_when_the_first_fails(shared_mesh: Mesh, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    body = """
+runs = [flyte.run(kept.one_at_a_time, 8, log, 1) for _ in range(3)]
+for run in runs:
+    run.wait()
+print(sorted(str(run.phase) for run in runs))
+"""
+    (phases,) = script(shared_mesh, tmp_path, body, log)
+    assert phases.lower().count("succeeded") == 2
+    assert executed(log) == ["one 8", "one 8"]

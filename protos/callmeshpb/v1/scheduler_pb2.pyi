@@ -395,14 +395,16 @@ class TaskSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., function: _Optional[str] = ..., interface: _Optional[_Union[TaskInterface, _Mapping]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., fresh: bool = ..., docs: _Optional[str] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ...) -> None: ...
 
 class CachePolicy(_message.Message):
-    __slots__ = ("version", "ignored_inputs", "max_age")
+    __slots__ = ("version", "ignored_inputs", "max_age", "serialize")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     IGNORED_INPUTS_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    SERIALIZE_FIELD_NUMBER: _ClassVar[int]
     version: str
     ignored_inputs: _containers.RepeatedScalarFieldContainer[str]
     max_age: _duration_pb2.Duration
-    def __init__(self, version: _Optional[str] = ..., ignored_inputs: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    serialize: bool
+    def __init__(self, version: _Optional[str] = ..., ignored_inputs: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., serialize: bool = ...) -> None: ...
 
 class TaskInterface(_message.Message):
     __slots__ = ("parameters", "result_schema", "result_type", "result_arity", "accepts_extra")
@@ -467,7 +469,7 @@ class Task(_message.Message):
     def __init__(self, environment: _Optional[_Union[TaskEnvironmentSpec, _Mapping]] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts", "cached_from", "cache_key", "cache_use", "run_env_vars", "step")
+    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts", "cached_from", "cache_key", "cache_use", "run_env_vars", "step", "cache_serialize")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -529,6 +531,7 @@ class Run(_message.Message):
     CACHE_USE_FIELD_NUMBER: _ClassVar[int]
     RUN_ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    CACHE_SERIALIZE_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     domain: str
@@ -562,7 +565,8 @@ class Run(_message.Message):
     cache_use: CacheUse
     run_env_vars: _containers.ScalarMap[str, str]
     step: str
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[str] = ...) -> None: ...
+    cache_serialize: bool
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[str] = ..., cache_serialize: bool = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "node", "worker", "fence", "phase", "error", "created_at", "started_at", "ended_at", "log_start", "log_end", "spawned_because")

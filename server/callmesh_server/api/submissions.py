@@ -24,7 +24,7 @@ from callmesh_server.api.validate import (
     check_request_id,
 )
 from callmesh_server.apply import Applier
-from callmesh_server.core import caching
+from callmesh_server.core import caching, equals
 from callmesh_server.core.times import seconds, stamp
 from callmesh_server.live import Live
 from callmesh_server.store.blobs import Blobs
@@ -96,13 +96,23 @@ class Submissions:
         key = "" if executes else caching.key_of(submission, task)
         kept = None
         if key and use != scheduler_pb2.CACHE_USE_OVERWRITE:
-            kept = await self._kept(key, caching.policy_of(submission, task))
+            policy = caching.policy_of(submission, task)
+            kept = await self._kept(key, policy)
+            checked = 0
+            while not kept and policy.serialize and self._live.result_mark(key) != checked:
+                # An equal run has ended meanwhile: its result is on its way to the disk.
+                checked = self._live.result_mark(key)
+                await self._applier.commit()
+                kept = await self._kept(key, policy)
         # Nothing waits from here on: what was checked still holds at the end.
         run = self._run(submission, task, caller)
         if run.name in self._live.world.runs:
             raise _name_taken(run.name)
         self._check_parent(submission.parent)
         run.cache_use, run.cache_key = use, key
+        overwrites = use == scheduler_pb2.CACHE_USE_OVERWRITE
+        is_alone = overwrites or kept is not None or not key
+        run.cache_serialize = not is_alone and caching.policy_of(submission, task).serialize
         if kept is not None:
             _end_by(run, kept)
         if submission.HasField("step"):
@@ -220,10 +230,7 @@ class Submissions:
 def _end_by(run: scheduler_pb2.Run, kept: scheduler_pb2.Run) -> None:
     """End a new run with the result of an earlier one: nothing executes."""
     run.phase = scheduler_pb2.RUN_PHASE_SUCCEEDED
-    run.outputs.extend(kept.outputs)
-    run.outputs_is_tuple = kept.outputs_is_tuple
-    run.cached_from = kept.cached_from or kept.name
-    run.message = f"not executed: run `{run.cached_from}` had equal inputs"
+    run.message = equals.take_result(run, kept)
     run.ended_at.CopyFrom(run.created_at)
 
 

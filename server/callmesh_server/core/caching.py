@@ -40,6 +40,12 @@ def policy_of(submission: Submission, task: Task) -> CachePolicy:
     return submission.cache if submission.HasField("cache") else task.spec.cache
 
 
+def is_result(run: Run) -> bool:
+    """The run's own result is the one to be kept under its key."""
+    is_own = bool(run.cache_key) and not run.cached_from
+    return is_own and run.phase == scheduler_pb2.RUN_PHASE_SUCCEEDED
+
+
 def is_fresh(run: Run, policy: CachePolicy, now: float) -> bool:
     """An ended run's result may stand for another's."""
     if run.phase != scheduler_pb2.RUN_PHASE_SUCCEEDED:

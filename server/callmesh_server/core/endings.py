@@ -6,7 +6,7 @@ record the ending. A final phase is never left.
 
 from __future__ import annotations
 
-from callmesh_server.core import attempts
+from callmesh_server.core import attempts, equals
 from callmesh_server.core.actions import Action, MarkDirty, PutRun, SendStop, WakeAt
 from callmesh_server.core.times import span, stamp
 from callmesh_server.core.world import NOTHING, RunKey, World, task_key
@@ -43,7 +43,7 @@ def end(
     actions: list[Action] = []
     attempt = attempts.current(run)
     if attempt is not None:
-        actions.append(SendStop(attempt.node, run.name, _fence(attempt), message, STOP_GRACE))
+        actions.append(SendStop(attempt.node, run.name, own_fence(attempt), message, STOP_GRACE))
         close(attempt, _ATTEMPT_END[phase], error, now)
     run.phase = phase
     run.message = message
@@ -52,7 +52,11 @@ def end(
     run.ended_at.CopyFrom(stamp(now))
     run.ClearField("next_attempt_at")
     actions.insert(0, PutRun(run))
-    if phase != scheduler_pb2.RUN_PHASE_SUCCEEDED:
+    if phase == scheduler_pb2.RUN_PHASE_SUCCEEDED:
+        for waiting in equals.followers(world, run):
+            after = copied(waiting)
+            actions += end(world, after, phase, None, equals.take_result(after, run), now)
+    else:
         for child in sorted(world.children.get(run.name, NOTHING)):
             actions += abort(world, child, f"its parent run `{run.name}` has ended", now)
     return actions
@@ -151,7 +155,8 @@ def _sentence(error: Failure) -> str:
     return f"{error.type}: {first}" if first else error.type
 
 
-def _fence(attempt: Attempt) -> common_pb2.Fence:
+def own_fence(attempt: Attempt) -> common_pb2.Fence:
+    """A copy of an attempt's fence, to send."""
     fence = common_pb2.Fence()
     fence.CopyFrom(attempt.fence)
     return fence

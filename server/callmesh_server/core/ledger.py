@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from callmesh_server.core import actions as do
-from callmesh_server.core import attempts, conditions
+from callmesh_server.core import attempts, conditions, equals
 from callmesh_server.core.demands import demand_of
 from callmesh_server.core.revisions import spec_of
 from callmesh_server.core.world import (
@@ -74,6 +74,7 @@ class Ledger:
         self._runs_on_node: dict[str, set[str]] = {}
         self._children: dict[str, set[str]] = {}
         self._waiting: dict[Demand, OrderedDict[str, int]] = {}
+        self._equals: dict[str, OrderedDict[str, None]] = {}
         self._usage: dict[str, Usage] = {}
         self._demands: dict[TaskKey, Demand] = {}
         self._reported: dict[str, set[tuple[str, int, int]]] = {}
@@ -95,6 +96,7 @@ class Ledger:
             runs_on_node=self._runs_on_node,
             children=self._children,
             waiting=self._waiting,
+            equals=self._equals,
             usage=self._usage,
             demands=self._demands,
             reported=self._reported,
@@ -175,6 +177,8 @@ class Ledger:
         if run.parent and not known:
             self._children.setdefault(run.parent, set()).add(name)
             keys += self._hold(run.parent)
+        if run.cache_serialize:
+            self._equals.setdefault(run.cache_key, OrderedDict())[name] = None
         keys += self._hold(name)
         self._enqueue(run)
         return keys
@@ -190,7 +194,19 @@ class Ledger:
             if not siblings:
                 del self._children[run.parent]
                 self._hold(run.parent)
-        return keys
+        return keys + self._next_of_equals(run)
+
+    def _next_of_equals(self, ended: Run) -> list[Key]:
+        group = self._equals.get(ended.cache_key) if ended.cache_serialize else None
+        if group is None:
+            return []
+        group.pop(ended.name, None)
+        if not group:
+            del self._equals[ended.cache_key]
+            return []
+        first = next(iter(group))
+        self._enqueue(self._runs[first])
+        return [RunKey(first), QUEUE]
 
     def _hold(self, name: str) -> list[Key]:
         """Bring what the run takes of a node up to date."""
@@ -217,7 +233,7 @@ class Ledger:
 
     def _enqueue(self, run: Run) -> None:
         name = run.name
-        if not attempts.is_waiting(run):
+        if not attempts.is_waiting(run) or equals.first_of(self.world, run):
             self._dequeue(name)
             return
         demand = self.world.demand_of(run)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from callmesh_server.core import attempts, queue
+from callmesh_server.core import attempts, equals, queue
 from callmesh_server.core.actions import (
     Action,
     MarkDirty,
@@ -28,6 +28,7 @@ from callmesh_server.core.endings import (
     close,
     copied,
     end,
+    own_fence,
 )
 from callmesh_server.core.times import seconds, span, stamp
 from callmesh_server.core.world import (
@@ -40,7 +41,7 @@ from callmesh_server.core.world import (
     task_key,
 )
 from callmeshpb.v1 import scheduler_pb2 as pb
-from callmeshpb.v1.common_pb2 import Failure, Fence
+from callmeshpb.v1.common_pb2 import Failure
 from callmeshpb.v1.node_pb2 import AttemptReport
 from callmeshpb.v1.scheduler_pb2 import Attempt, Run, TaskTimeouts
 
@@ -161,6 +162,8 @@ def why_waiting(world: World, run: Run) -> str:
     """Why a run that has not started waits, as of now: for whoever looks at it."""
     if not attempts.is_waiting(run):
         return str(run.message)
+    if first := equals.first_of(world, run):
+        return f"waits for run `{first}`, which has equal inputs"
     return queue.why_waiting(world, world.demand_of(run))
 
 
@@ -227,7 +230,7 @@ def _after_backoff(run: Run, now: float) -> list[Action]:
 
 
 def _its_turn(world: World, run: Run, now: float, ids: Ids) -> list[Action]:
-    turn = queue.next_turn(world)
+    turn = None if equals.first_of(world, run) else queue.next_turn(world)
     if turn is not None and turn.run == run.name:
         return dispatch(world, run.name, turn.node, now, ids)
     if turn is not None:
@@ -259,7 +262,7 @@ def _prepared(run: Run, attempt: Attempt, report: AttemptReport, *, again: bool)
         after.message = report.message
         actions.append(PutRun(after, durable=False))
     if again:
-        actions.append(SendGo(attempt.node, run.name, _copy(attempt.fence)))
+        actions.append(SendGo(attempt.node, run.name, own_fence(attempt)))
     return actions
 
 
@@ -268,7 +271,7 @@ def _running(
 ) -> list[Action]:
     if attempts.is_stopping(attempt):
         reason = attempt.error.message
-        return [SendStop(attempt.node, run.name, _copy(attempt.fence), reason, STOP_GRACE)]
+        return [SendStop(attempt.node, run.name, own_fence(attempt), reason, STOP_GRACE)]
     if attempt.phase == pb.ATTEMPT_PHASE_RUNNING and attempt.worker == report.worker:
         return []
     after = copied(run)
@@ -391,9 +394,3 @@ def _given_up_at(attempt: Attempt, limits: TaskTimeouts) -> float:
         return _NEVER
     until = seconds(attempt.started_at) + span(limits.max_runtime)
     return until + STOP_GRACE + STOP_MARGIN
-
-
-def _copy(fence: Fence) -> Fence:
-    own = Fence()
-    own.CopyFrom(fence)
-    return own

@@ -175,6 +175,8 @@ class World:
     # Runs that could be dispatched: by demand, in the order of arrival. The
     # value is the number of the arrival.
     waiting: Mapping[Demand, Mapping[str, int]] = field(default_factory=dict)
+    # Runs of a cache key that wait for the first of them, in the order of arrival.
+    equals: Mapping[str, Mapping[str, None]] = field(default_factory=dict)
     usage: Mapping[str, Usage] = field(default_factory=dict)
     # Of a known task: the demand of its runs that have no parent.
     demands: Mapping[TaskKey, Demand] = field(default_factory=dict)

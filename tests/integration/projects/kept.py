@@ -1,5 +1,6 @@
 """Tasks whose results are kept; each execution leaves a line in a file."""
 
+import asyncio
 from pathlib import Path
 
 import callmesh as flyte
@@ -29,6 +30,20 @@ def named(data: dict[str, int], log: str) -> tuple[int, str]:
 async def short(log: str) -> int:
     note(log, "short")
     return 1
+
+
+@env.task(cache=flyte.Cache("auto", serialize=True, ignored_inputs=["log", "fail"]))
+async def one_at_a_time(x: int, log: str, fail: int = 0) -> int:
+    note(log, f"one {x}")
+    await asyncio.sleep(1.5)
+    if len(Path(log).read_text().splitlines()) <= fail:
+        raise ValueError("not yet")
+    return x * 10
+
+
+@env.task
+async def many(log: str) -> list[int]:
+    return list(await asyncio.gather(*(one_at_a_time(3, log) for _ in range(4))))
 
 
 @env.task(cache="auto")

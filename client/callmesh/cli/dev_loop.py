@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,12 +31,13 @@ class Loop:
         self._words = words
         self._followers = followers
         self._files = _neighbours(file.parent)
+        self._contents = Contents()
         self._libraries: list[str] = []
         self._notices: list[str] = []
         self._deployed: dict[Path, str] = {}
         self._saved_at = 0.0
-        self._standby = _Deploy(words, self._libraries)
-        self._running: _Deploy | None = None
+        self._standby = Redeploy(words, self._libraries)
+        self._running: Redeploy | None = None
 
     def run(self) -> None:
         """Run until a KeyboardInterrupt."""
@@ -66,14 +68,14 @@ class Loop:
             if self._running is not None and self._running.has_ended():
                 self._take_end(self._running)
                 self._running = None
-            if _digests(self._files) != self._deployed:
+            if self._contents.of(self._files) != self._deployed:
                 self._deploy()
             if {each.parent for each in self._files if each.parent.is_dir()} != folders:
                 return
 
     def _deploy(self) -> None:
         """Start a deploy of what the files hold now, in place of one that is not over."""
-        now = _digests(self._files)
+        now = self._contents.of(self._files)
         changed = [each for each in self._files if self._deployed.get(each) != now.get(each)]
         if self._running is not None:
             self._running.end()
@@ -84,10 +86,10 @@ class Loop:
         else:
             self._saved_at = time.time()
         self._deployed = now
-        self._running, self._standby = self._standby, _Deploy(self._words, self._libraries)
+        self._running, self._standby = self._standby, Redeploy(self._words, self._libraries)
         self._running.go(self._notices)
 
-    def _take_end(self, deploy: _Deploy) -> None:
+    def _take_end(self, deploy: Redeploy) -> None:
         took = time.time() - self._saved_at
         report = deploy.report()
         if deploy.code == 0:
@@ -100,8 +102,8 @@ class Loop:
         if deploy.code != 0:
             # What it would import, had it come so far, may be beside it.
             found |= self._files | _neighbours(self._file.parent)
-        known = _digests(self._files & found)
-        added = _digests(found - self._files)
+        known = self._contents.of(self._files & found)
+        added = self._contents.of(found - self._files)
         self._files = found
         self._deployed = {
             **{path: digest for path, digest in self._deployed.items() if path in known},
@@ -111,29 +113,29 @@ class Loop:
         if set(report["libraries"]) != set(self._libraries):
             self._libraries = report["libraries"]
             self._standby.end()
-            self._standby = _Deploy(self._words, self._libraries)
+            self._standby = Redeploy(self._words, self._libraries)
         if self._followers is not None:
             self._followers.follow(report["apps"])
 
 
-class _Deploy:
+class Redeploy:
     """A process that deploys once it is told to."""
 
     def __init__(self, words: Sequence[str], libraries: Sequence[str]) -> None:
         go, self._go = os.pipe()
-        self._report, report = os.pipe()
+        # A file, for a pipe holds 64 KiB: nobody reads before the end.
+        self._report = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "callmesh.cli.redeploy"),
-                *(str(go), str(report), ",".join(libraries)),
+                *(str(go), str(self._report.fileno()), ",".join(libraries)),
                 *words,
             ],
             stdin=subprocess.DEVNULL,
-            pass_fds=(go, report),
+            pass_fds=(go, self._report.fileno()),
             process_group=0,
         )
         os.close(go)
-        os.close(report)
 
     @property
     def code(self) -> int | None:
@@ -152,19 +154,17 @@ class _Deploy:
 
     def report(self) -> dict[str, list[str]] | None:
         """What it said at its end; None where it was ended before that."""
-        text = b""
-        while part := os.read(self._report, 65536):
-            text += part
+        self._report.seek(0)
+        text = self._report.read()
         self.end()
         return json.loads(text) if text else None
 
     def end(self) -> None:
         """End it. What it has recorded in the mesh is recorded whole, or not at all."""
-        if self._report < 0:
+        if self._report.closed:
             return
         self._close_go()
-        os.close(self._report)
-        self._report = -1
+        self._report.close()
         self._process.kill()
         self._process.wait()
 
@@ -178,13 +178,34 @@ def _neighbours(folder: Path) -> set[Path]:
     return {each for each in folder.iterdir() if each.suffix == ".py" and each.is_file()}
 
 
-def _digests(files: Iterable[Path]) -> dict[Path, str]:
-    """What is in the files; one that is not there is left out."""
-    found = {}
-    for each in files:
-        with contextlib.suppress(OSError):
-            found[each] = hashlib.sha256(each.read_bytes()).hexdigest()
-    return found
+class Contents:
+    """What is in files. It is asked at every look, so only what was written is read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
+
+    def of(self, files: Iterable[Path]) -> dict[Path, str]:
+        """The digest of each file; one that is not there is left out."""
+        found = {}
+        for each in files:
+            with contextlib.suppress(OSError):
+                found[each] = self._digest(each)
+        return found
+
+    def _digest(self, file: Path) -> str:
+        told = file.stat()
+        state = (told.st_mtime_ns, told.st_size, told.st_ino)
+        before = self._known.get(file)
+        # A file system's clock is coarse: what was written a moment ago is read anew.
+        if before is not None and before[0] == state and _is_settled(told.st_mtime):
+            return before[1]
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        self._known[file] = state, digest
+        return digest
+
+
+def _is_settled(written: float) -> bool:
+    return not -1.0 < time.time() - written < 1.0
 
 
 def _saved(file: Path) -> float:

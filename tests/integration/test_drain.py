@@ -14,6 +14,8 @@ import websockets.sync.client
 from mesh import Mesh, eventually
 
 PROJECTS = Path(__file__).parent / "projects"
+# The app's drain limit, seconds.
+DRAIN = 5.0
 pytestmark = pytest.mark.slow
 
 
@@ -44,20 +46,20 @@ def test_calls_in_flight_go_on_while_the_new_revision_serves(
         lines = (line for line in events.iter_lines() if line)
         assert next(lines) == "data: one 0"
         asking.start()
+        began = time.monotonic()
         shared_mesh.cli("deploy", streams(tmp_path, "in-flight", "two"))
-        moved = time.monotonic()
         assert httpx.get(endpoint, trust_env=False).json() == "two"
         ws.send("still here")
         assert ws.recv(timeout=5) == "one still here"
         assert next(lines).startswith("data: one")
         with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
             ws.recv(timeout=20)
-    lasted = time.monotonic() - moved
+    lasted = time.monotonic() - began
     asking.join()
     assert slow == ["one"]
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
-    assert 1 < lasted < 15
+    assert DRAIN < lasted < DRAIN + 20
     eventually(10, "the old instance ended", lambda: (tmp_path / "one").exists())
 
 
@@ -68,11 +70,11 @@ def test_events_end_at_the_drain_limit(shared_mesh: Mesh, tmp_path: Path) -> Non
     with httpx.stream("GET", f"{endpoint}/events", trust_env=False, timeout=20) as events:
         lasting = events.iter_lines()
         lines.append(next(lasting))
+        began = time.monotonic()
         shared_mesh.cli("deploy", streams(tmp_path, "eventful", "two"))
-        moved = time.monotonic()
         with pytest.raises(httpx.RemoteProtocolError):
             lines.extend(lasting)
-    assert 2 < time.monotonic() - moved < 15
+    assert DRAIN < time.monotonic() - began < DRAIN + 20
     assert {line.split()[1] for line in lines if line} == {"one"}
     eventually(10, "the old instance's lifespan ended", lambda: (tmp_path / "one").exists())
 

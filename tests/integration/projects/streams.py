@@ -29,7 +29,7 @@ env = FastAPIAppEnvironment(
     name=NAME,
     app=app,
     env_vars={"VERSION": VERSION, "MARKS": MARKS},
-    timeouts=flyte.app.Timeouts(drain=3),
+    timeouts=flyte.app.Timeouts(drain=5),
     requires_auth=False,
 )
 

@@ -165,6 +165,7 @@ class Session:
             zone=settings.zone,
             labels=settings.labels,
             capacity=settings.capacity(),
+            tells_views=True,
         )
 
 

@@ -54,8 +54,9 @@ class Routed:
 
     def taken(self, node: str, version: int) -> None:
         """A node's Envoy routes by this view."""
-        self._taken[node] = version
-        self._tell()
+        if node in self._taken:
+            self._taken[node] = version
+            self._tell()
 
     def left(self, node: str) -> None:
         """A node's session ended: it is not waited for."""

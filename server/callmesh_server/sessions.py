@@ -229,7 +229,8 @@ class Sessions:
         self.close(hello.node, "the node has opened another session")
         session = _Session(hello.node)
         self._sessions[hello.node] = session
-        self._routed.joined(hello.node)
+        if hello.tells_views:
+            self._routed.joined(hello.node)
         self._react(lambda world, now: liveness.joined(world, hello, now, self._lease))
         session.desired = self._pushes.desired(hello.node)
         session.view = self._pushes.view()

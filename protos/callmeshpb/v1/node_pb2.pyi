@@ -82,7 +82,7 @@ class PortsTaken(_message.Message):
     def __init__(self, ports: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class NodeHello(_message.Message):
-    __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity")
+    __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity", "tells_views")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,7 @@ class NodeHello(_message.Message):
     ZONE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    TELLS_VIEWS_FIELD_NUMBER: _ClassVar[int]
     node: str
     protocol_version: int
     version: str
@@ -106,7 +107,8 @@ class NodeHello(_message.Message):
     zone: str
     labels: _containers.ScalarMap[str, str]
     capacity: _scheduler_pb2.NodeCapacity
-    def __init__(self, node: _Optional[str] = ..., protocol_version: _Optional[int] = ..., version: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[_scheduler_pb2.NodeCapacity, _Mapping]] = ...) -> None: ...
+    tells_views: bool
+    def __init__(self, node: _Optional[str] = ..., protocol_version: _Optional[int] = ..., version: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[_scheduler_pb2.NodeCapacity, _Mapping]] = ..., tells_views: bool = ...) -> None: ...
 
 class NodeWelcome(_message.Message):
     __slots__ = ("epoch", "lease", "refused")

@@ -75,6 +75,8 @@ class Agent:
     running: dict[str, node_pb2.AttemptOrder] = field(default_factory=dict)
     received: list[node_pb2.ServerMessage] = field(default_factory=list)
     instances_ready: bool = True
+    # False: as an agent from before that message.
+    tells_views: bool = True
     known: list[node_pb2.AttemptReport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,7 +95,11 @@ class Agent:
         )
         self.say(
             hello=node_pb2.NodeHello(
-                node=self.node, protocol_version=1, incarnation="one", capacity=capacity
+                node=self.node,
+                protocol_version=1,
+                incarnation="one",
+                capacity=capacity,
+                tells_views=self.tells_views,
             )
         )
         self.say(instances_complete=node_pb2.InstancesComplete())
@@ -127,7 +133,7 @@ class Agent:
             case "desired":
                 for item in message.desired.instances:
                     self.observe(item.instance)
-            case "mesh_view":
+            case "mesh_view" if self.tells_views:
                 self.say(view_taken=node_pb2.ViewTaken(version=message.mesh_view.version))
 
     def start(self, order: node_pb2.AttemptOrder) -> None:

@@ -67,6 +67,8 @@ def test_a_node_that_leaves_is_not_waited_for() -> None:
     told.routed.left("one")
     assert not told.routed.hides(app)
     assert told.count == 1
+    told.routed.taken("one", 2)
+    assert not told.routed.hides(app), "said by a session that has ended"
 
 
 def test_what_was_ready_before_a_restart_stays_so() -> None:

@@ -341,6 +341,15 @@ class TestApps:
         with pytest.raises(NotFoundError, match="no app `web`"):
             await mesh.client.call(f"{S}/GetApp", pb.GetAppRequest(name="web"))
 
+    async def test_an_agent_that_tells_no_views_is_not_waited_for(self, start_mesh: Any) -> None:
+        async with start_mesh(tells_views=False) as mesh:
+            await mesh.client.call(f"{S}/Deploy", deploy(app("web")))
+            watch = mesh.client.stream(f"{S}/WatchApp", pb.WatchAppRequest(name="web"))
+            async with asyncio.timeout(20):
+                async for update in watch:
+                    if update.app.state == pb.APP_STATE_READY:
+                        break
+
     async def test_scale_and_etag(self, mesh: Any) -> None:
         await mesh.client.call(f"{S}/Deploy", deploy(app("web")))
         scale = pb.UpdateAppRequest(name="web", scale=pb.ScaleApp(min_replicas=2))

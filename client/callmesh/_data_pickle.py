@@ -58,8 +58,24 @@ _TABLE: dict[str, str] = {
 _ALLOWED = {(module, name) for module, names in _TABLE.items() for name in names.split()}
 
 
+# What a pickle raises that is damaged, or of another version of its library.
+_DAMAGED = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
+
 class NotData(Exception):
     """The pickle names something else than data. ``str()`` is its name."""
+
+
+class Damaged(Exception):
+    """The pickle cannot be read here. ``str()`` says why."""
 
 
 class _Reader(pickle.Unpickler):
@@ -71,6 +87,12 @@ class _Reader(pickle.Unpickler):
 
 
 def loads(data: bytes) -> Any:
-    """The value, where it is data alone. Raises `NotData`, and `ImportError` for a
-    library that this process lacks."""
-    return _Reader(io.BytesIO(data)).load()
+    """The value, where it is data alone.
+
+    Raises `NotData`, `Damaged`, and `ImportError` for a library that this process
+    lacks.
+    """
+    try:
+        return _Reader(io.BytesIO(data)).load()
+    except _DAMAGED as problem:
+        raise Damaged(f"{type(problem).__name__}: {problem}") from None

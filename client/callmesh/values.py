@@ -180,6 +180,11 @@ def _unpickled(data: bytes, *, trusted: bool) -> Any:
         ) from None
     except ImportError as problem:
         raise Mismatch(f"cannot be read here: {problem}; install that library") from None
+    except _data_pickle.Damaged as problem:
+        raise Mismatch(
+            f"cannot be read here ({problem}): install the versions of its libraries that the "
+            "task's environment has"
+        ) from None
 
 
 def _encode_members(hints: Sequence[Any], result: object) -> list[common_pb2.Value]:

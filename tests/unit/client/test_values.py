@@ -304,6 +304,12 @@ def test_a_pickle_that_is_data_alone_is_opened_for_everybody(value: Any) -> None
     assert got.equals(value) if isinstance(value, pd.DataFrame) else np.all(got == value)
 
 
+@pytest.mark.parametrize("data", [b"", b"\x80\x04cdatetime\ndate\n)R.", b"\x80\x04]"])
+def test_a_pickle_that_cannot_be_read_here_is_said_so(data: bytes) -> None:
+    with pytest.raises(TypeError, match="cannot be read here"):
+        values.decode_outputs([common_pb2.Value(pickle=data)])
+
+
 def test_a_pickle_that_calls_something_is_not() -> None:
     class Evil:
         def __reduce__(self) -> Any:

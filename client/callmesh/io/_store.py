@@ -42,7 +42,8 @@ async def fetch(location: str, target: Path) -> None:
     location that nothing here can read.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.partial")
+    # Not made of the name, which may be as long as a name can be.
+    draft = target.with_name(f".{os.urandom(8).hex()}.partial")
     try:
         if location.startswith(SCHEME):
             await bridge().arun(_blobs.download_file(digest_of(location), draft))

@@ -142,21 +142,23 @@ def hard_coded_port(spec: scheduler_pb2.AppSpec) -> int:
 def place_secrets(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write secret files, each readable by this user alone, by their paths below `MOUNT`.
 
-    Raises `FailedPreconditionError` where the folder that they are put into
-    belongs to somebody else.
+    Files that are there already stay: somebody may be reading them. Raises
+    `FailedPreconditionError` where the folder that they are put into belongs to
+    somebody else.
     """
+    wanted = {folder / _place_of(path): content for path, content in files.items()}
+    if wanted and _is_private(folder.parent) and _holds(folder, wanted):
+        return
     remove_secrets(folder)
-    if not files:
+    if not wanted:
         return
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = each.lstat()
-        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        if not _is_private(each):
             raise FailedPreconditionError(
                 f"secret files are kept in `{each}`, which others may read: remove it"
             )
-    for path, content in files.items():
-        target = folder / _place_of(path)
+    for target, content in wanted.items():
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
@@ -168,6 +170,25 @@ def remove_secrets(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+def _holds(folder: Path, wanted: Mapping[Path, bytes]) -> bool:
+    """The folder has these files, and no others."""
+    try:
+        there = {each for each in folder.rglob("*") if not each.is_dir()}
+        return there == set(wanted) and all(
+            file.read_bytes() == content for file, content in wanted.items()
+        )
+    except OSError:
+        return False
 
 
 def _place_of(path: str) -> Path:

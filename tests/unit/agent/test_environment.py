@@ -167,6 +167,20 @@ def test_secret_files_are_for_this_user_alone_and_go(tmp_path):
     assert not folder.parent.exists()
 
 
+def test_secret_files_that_are_there_stay_for_who_reads_them(tmp_path):
+    folder = tmp_path / "secrets" / "pool-1"
+    files = {"/etc/flyte/secrets/tls/key": b"w", "/etc/flyte/secrets/key": b"v"}
+    environment.place_secrets(folder, files)
+    before = (folder / "key").stat().st_ino
+    with (folder / "key").open() as held:
+        environment.place_secrets(folder, files)
+        assert (folder / "key").stat().st_ino == before
+        environment.place_secrets(folder, {"/etc/flyte/secrets/key": b"new"})
+        assert held.read() == "v"
+    assert [each.name for each in folder.iterdir()] == ["key"]
+    assert (folder / "key").read_bytes() == b"new"
+
+
 def test_secret_files_are_not_put_where_others_can_read(tmp_path):
     folder = tmp_path / "secrets" / "web"
     (folder.parent / "others").mkdir(parents=True)

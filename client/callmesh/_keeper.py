@@ -27,11 +27,11 @@ _NO_SUCH_PROGRAM = 127
 
 
 def main(arguments: list[str]) -> int:
-    """``CONTROL_FD GRACE PROGRAM…``: run the program; its exit code, as a shell gives it."""
-    control = socket.socket(fileno=int(arguments[0]))
-    grace, program = float(arguments[1]), arguments[2:]
+    """``SCRIPT_PID CONTROL_FD GRACE PROGRAM…``: run the program; its exit code as of a shell."""
+    # Told, not asked for: the script may have been killed before this line.
+    script, control = int(arguments[0]), socket.socket(fileno=int(arguments[1]))
+    grace, program = float(arguments[2]), arguments[3:]
     control.set_inheritable(False)
-    script = os.getppid()
     _adopt_orphans()
     woken = _Woken()
     try:

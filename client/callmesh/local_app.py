@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -192,7 +193,7 @@ class LocalApp:
             self._keeper = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "callmesh._keeper"),
-                    *(str(keepers.fileno()), str(self.limits.deactivate)),
+                    *(str(os.getpid()), str(keepers.fileno()), str(self.limits.deactivate)),
                     *self.program.argv,
                 ],
                 env=environment,

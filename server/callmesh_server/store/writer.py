@@ -173,8 +173,9 @@ class Writer:
                 kept = found or []
                 full = found is not None or (full and not writes and not self._has_room())
                 if full != self._is_full:
-                    self._loop.call_soon_threadsafe(partial(self._now_full, full=full))
+                    # First what is asked, then who waits: nobody falls between them.
                     self._is_full = full
+                    self._loop.call_soon_threadsafe(partial(self._now_full, full=full))
                 if group and group[-1] is None:
                     return
         finally:

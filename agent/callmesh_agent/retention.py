@@ -23,6 +23,7 @@ LOG_KINDS = ("app", "worker", "zygote")
 # Code that nothing uses is kept for a week.
 BUNDLE_SECONDS = 7 * 24 * 3600.0
 InUse = Callable[[], Collection[str]]
+Discarded = Callable[[tuple[str, ...]], None]
 log = logging.getLogger("callmesh.agent")
 
 
@@ -41,45 +42,54 @@ class Retention:
         self._environments = environments
         self._report = report
 
-    async def keep(self, in_use: InUse, discarded: Callable[[tuple[str, ...]], None]) -> None:
+    async def keep(self, in_use: InUse, discarded: Discarded) -> None:
         """Work until cancelled. ``discarded`` hears what is gone, before it is."""
-        settings = self._settings
         await asyncio.sleep(FIRST)
         while True:
-            await asyncio.to_thread(self._workspace.touch, in_use())
-            bundles = await asyncio.to_thread(self._workspace.entries)
-            # From the choice to the renaming nothing else happens on the loop.
-            gone = shelf.surplus(
-                bundles,
-                in_use(),
-                time.time(),
-                cap=settings.bundles_cap,
-                keep_seconds=BUNDLE_SECONDS,
-            )
-            discarded(tuple(gone))
-            shelf.discard(settings.bundles_dir, gone)
-            await asyncio.to_thread(self._environments.touch, in_use())
-            built = await asyncio.to_thread(self._environments.entries)
-            more = shelf.surplus(built, in_use(), time.time(), cap=settings.environments_cap)
-            more += self._environments.halves()
-            discarded(tuple(more))
-            shelf.discard(settings.environments_dir, more)
-            gone += more
-            for folder in (settings.bundles_dir, settings.environments_dir):
-                await asyncio.to_thread(shelf.free, folder)
-            for kind in LOG_KINDS:
-                folder = settings.logs_dir / kind
-                gone += await asyncio.to_thread(prune_logs, folder, in_use(), time.time())
-            if gone:
-                log.info("removed what was not used for long: %s", ", ".join(gone))
-            self._report(await asyncio.to_thread(self._uses))
+            try:
+                gone = await self.look(in_use, discarded)
+                self._report(await asyncio.to_thread(self._uses))
+            except OSError as problem:
+                log.warning("what is old could not be removed, tried again later: %s", problem)
+            else:
+                if gone:
+                    log.info("removed what was not used for long: %s", ", ".join(gone))
             await asyncio.sleep(EVERY)
+
+    async def look(self, in_use: InUse, discarded: Discarded) -> list[str]:
+        """Remove what has to go now; its names. Raises `OSError`."""
+        settings = self._settings
+        await asyncio.to_thread(self._workspace.touch, in_use())
+        bundles = await asyncio.to_thread(self._workspace.entries)
+        # From the choice to the renaming nothing else happens on the loop.
+        gone = shelf.surplus(
+            bundles,
+            in_use(),
+            time.time(),
+            cap=settings.bundles_cap,
+            keep_seconds=BUNDLE_SECONDS,
+        )
+        discarded(tuple(gone))
+        shelf.discard(settings.bundles_dir, gone)
+        await asyncio.to_thread(self._environments.touch, in_use())
+        built = await asyncio.to_thread(self._environments.entries)
+        more = shelf.surplus(built, in_use(), time.time(), cap=settings.environments_cap)
+        more += self._environments.halves()
+        discarded(tuple(more))
+        shelf.discard(settings.environments_dir, more)
+        gone += more
+        for folder in (settings.bundles_dir, settings.environments_dir):
+            await asyncio.to_thread(shelf.free, folder)
+        for kind in LOG_KINDS:
+            folder = settings.logs_dir / kind
+            gone += await asyncio.to_thread(prune_logs, folder, in_use(), time.time())
+        return gone
 
     def _uses(self) -> list[common_pb2.StorageUse]:
         settings = self._settings
         built = [each.size for each in self._environments.entries().values()]
         bundles = [each.size for each in self._workspace.entries().values()]
-        logs = [path.stat().st_size for path in settings.logs_dir.glob("*/*.log*")]
+        logs = [path.lstat().st_size for path in settings.logs_dir.glob("*/*.log*")]
         return [
             _use("environments", settings.environments_dir, built, settings.environments_cap),
             _use("bundles", settings.bundles_dir, bundles, settings.bundles_cap),
@@ -97,7 +107,7 @@ def prune_logs(folder: Path, in_use: Collection[str], now: float) -> list[str]:
     """Remove logs of the ended that are too old, then the oldest ones over the cap."""
     found = []
     for path in folder.glob("*.log*"):
-        stat = path.stat()
+        stat = path.lstat()
         found.append((stat.st_mtime, stat.st_size, path))
     found.sort(reverse=True)
     size = 0

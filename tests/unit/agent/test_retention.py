@@ -1,0 +1,49 @@
+"""A node's disk is looked at again, whatever was met there."""
+
+from __future__ import annotations
+
+import asyncio
+
+from callmesh_agent import retention
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.environments import Environments
+from callmesh_agent.retention import Retention
+from callmesh_agent.workspace import Workspace
+
+
+async def test_what_cannot_be_removed_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(retention, "FIRST", 0.0)
+    monkeypatch.setattr(retention, "EVERY", 0.01)
+    settings = AgentSettings(
+        state_dir=tmp_path / "state",
+        runtime_dir=tmp_path / "run",
+        ingress_port=0,
+        pages_socket="",
+        version="0",
+    )
+    reports = asyncio.Queue()
+    kept = Retention(
+        settings,
+        Workspace(settings.bundles_dir, blobs=None),
+        Environments(settings.environments_dir, settings.python, {}),
+        reports.put_nowait,
+    )
+    looks = []
+
+    def in_use():
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError(28, "No space left on device")
+        return set()
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(kept.keep(in_use, lambda _: None))
+        assert [each.kind for each in await reports.get()] == ["environments", "bundles", "logs"]
+        task.cancel()
+
+
+def test_a_link_that_leads_nowhere_is_a_log_like_others(tmp_path):
+    (tmp_path / "latest.log").symlink_to(tmp_path / "gone")
+    assert retention.prune_logs(tmp_path, set(), 0.0) == []
+    assert retention.prune_logs(tmp_path, set(), 1e12) == ["latest.log"]
+    assert list(tmp_path.iterdir()) == []

@@ -64,9 +64,10 @@ types: setup
 bench: setup
 	@$(BIN)/python tests/perf/bench.py $(WRITE)
 
-# The simulator for as long as you like: make soak SEEDS=100000
+# New stories for the cores, then the simulator for as long as you like: make soak SEEDS=100000
 SEEDS ?= 5000
 soak: setup
+	@$(BIN)/python -m pytest tests/unit -m hypothesis --hypothesis-profile explore --timeout 0
 	@$(BIN)/python -m pytest tests/sim --seeds $(SEEDS) --timeout 0
 
 clean:

@@ -117,11 +117,13 @@ class AdsServer:
         self._connections.add(connection)
         try:
             async with asyncio.TaskGroup() as group:
-                writer = group.create_task(self._write(connection, context))
+                group.create_task(self._write(connection, context))
                 async for request in requests:
                     connection.state.receive(request)
                     connection.wake.set()
-                writer.cancel()
+                # Not cancelled: gRPC cannot end a stream in the middle of a write.
+                connection.has_left = True
+                connection.wake.set()
         finally:
             self._connections.discard(connection)
             self._changed()
@@ -130,10 +132,15 @@ class AdsServer:
         while True:
             await connection.wake.wait()
             connection.wake.clear()
+            if connection.has_left:
+                return
             pushes = connection.state.due()
             self._changed()
             for push in pushes:
-                await context.write(_response(push))
+                try:
+                    await context.write(_response(push))
+                except grpc.aio.BaseError:
+                    return  # gone in the middle of it: it asks no more either
 
     def _changed(self) -> None:
         """Tell who waits for acks or rejections."""
@@ -164,6 +171,8 @@ class _Connection:
     def __init__(self) -> None:
         self.state = Stream()
         self.wake = asyncio.Event()
+        # It asks no more: nothing more is written.
+        self.has_left = False
 
 
 def _bind(server: grpc.aio.Server, path: str) -> None:

@@ -71,6 +71,9 @@ class Envoy:
     async def hear(self) -> Any:
         return await asyncio.wait_for(self._call.read(), 5)
 
+    async def say_no_more(self) -> None:
+        await self._call.done_writing()
+
 
 @contextlib.asynccontextmanager
 async def envoy(path: str) -> AsyncIterator[Envoy]:
@@ -169,6 +172,25 @@ async def test_clients_come_and_go_without_a_word_in_the_log(
         async with envoy(path) as client:
             await client.say(CLUSTER)
             await client.hear()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_an_answer_under_way_is_not_broken_off(
+    path: str, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(500):
+        world.add(f"shop-{number}", f"one-{number}")
+    async with serving(path) as served:
+        served.ads.publish(world.compile())
+        async with envoy(path) as client, asyncio.timeout(30):
+            await client.say(CLUSTER)
+            await client.say_no_more()
+            # Longer than what may be under way unread.
+            assert len((await client.hear()).resources) >= 500
+            assert await client.hear() == grpc.aio.EOF
+        async with envoy(path) as client:
+            await client.say(CLUSTER)
+            await client.say_no_more()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

@@ -65,7 +65,7 @@ def test_a_deletion_lets_calls_end_and_others_fail_fast(shared_mesh: Mesh, tmp_p
         assert all(miss.at > began for miss in load.misses), load.misses[:3]
         assert not [m.why for m in load.misses if "Timeout" in m.why]
         gaps = [b.at - a.at for a, b in zip(load.misses, load.misses[1:], strict=False)]
-        assert max(gaps, default=0) < 2
+        assert max(gaps, default=0) < 5
 
 
 def test_a_deploy_during_the_deletion_brings_it_back(shared_mesh: Mesh, tmp_path: Path) -> None:

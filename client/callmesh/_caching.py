@@ -6,7 +6,7 @@ import ast
 import hashlib
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
 
 from callmesh.policy import Cache, CacheRequest, VersionParameters, seconds
@@ -23,19 +23,43 @@ def policy_of(task: Task[..., Any]) -> scheduler_pb2.CachePolicy:
     """
     request = task.options.cache
     cache = cache_of(task.environment.cache if request is None else request)
-    made = scheduler_pb2.CachePolicy()
     if cache.behavior == "disable":
-        return made
-    made.version = _version(cache, task)
+        return scheduler_pb2.CachePolicy()
+    known = inspect.signature(task.func).parameters
+    return _policy(cache, _version(cache, task), task.name, known)
+
+
+def policy_of_deployed(cache: Cache, spec: scheduler_pb2.TaskSpec) -> scheduler_pb2.CachePolicy:
+    """The same for a task that is only known by its record, without its function.
+
+    Raises `ValueError`, also where "auto" would have to look at the function.
+    """
+    if cache.behavior == "disable":
+        return scheduler_pb2.CachePolicy()
+    if cache.behavior == "override":
+        version = _hashed(cache.salt, f"override {cache.version_override}")
+    elif cache.policies or cache.salt or not spec.cache.version:
+        raise ValueError(
+            f"deployed task `{spec.name}` has no such `cache`: its function is not here to make a "
+            'version of; write `Cache("override", version_override="1")`'
+        )
+    else:
+        version = spec.cache.version
+    known = [each.name for each in spec.interface.parameters]
+    return _policy(cache, version, spec.name, known)
+
+
+def _policy(
+    cache: Cache, version: str, task: str, known: Container[str]
+) -> scheduler_pb2.CachePolicy:
+    made = scheduler_pb2.CachePolicy(version=version, serialize=cache.serialize)
     ignored = cache.ignored_inputs
     made.ignored_inputs.extend([ignored] if isinstance(ignored, str) else ignored)
-    known = inspect.signature(task.func).parameters
     for name in made.ignored_inputs:
         if name not in known:
             raise ValueError(
-                f"`ignored_inputs` of task `{task.name}` names `{name}`: must be a parameter of it"
+                f"`ignored_inputs` of task `{task}` names `{name}`: must be a parameter of it"
             )
-    made.serialize = cache.serialize
     if cache.max_age is not None:
         made.max_age.FromNanoseconds(round(seconds(cache.max_age) * 1e9))
     return made
@@ -78,4 +102,8 @@ def _version(cache: Cache, task: Task[..., Any]) -> str:
         text = " ".join(str(one.get_version(cache.salt, parameters)) for one in chosen)
     else:
         text = f"auto {body_of(task.func)}"
-    return hashlib.sha256(f"{cache.salt}\0{text}".encode()).hexdigest()
+    return _hashed(cache.salt, text)
+
+
+def _hashed(salt: str, text: str) -> str:
+    return hashlib.sha256(f"{salt}\0{text}".encode()).hexdigest()

@@ -15,7 +15,7 @@ from callmesh.errors import (
     SyncTaskCallInAsyncContextError,
     TraceDoesNotAllowNestedTasksError,
 )
-from callmesh.plan import retry_policy, task_timeouts
+from callmesh.plan import resources_asked, retry_policy, secret_refs, task_timeouts
 from callmesh_wire.errors import NotFoundError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
@@ -72,6 +72,11 @@ def submission_of(
         made.timeouts.CopyFrom(task_timeouts(options.timeout) or scheduler_pb2.TaskTimeouts())
     if "cache" in options.overrides:
         made.cache.CopyFrom(policy_of(task))
+    if "resources" in options.overrides and options.resources is not None:
+        made.resources.CopyFrom(resources_asked(options.resources))
+    if "short_name" in options.overrides:
+        made.short_name = options.short_name
+    made.secrets.extend(secret_refs(options.secrets))
     return made
 
 

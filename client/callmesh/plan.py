@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -30,7 +30,7 @@ from callmesh.interface import interface_of
 from callmesh.policy import DEFAULT_BACKOFF, RetryStrategy, Span, Timeout, seconds
 from callmesh.requirements import Resolved
 from callmesh.resources import Resources
-from callmesh.secret import FOLDER_VARIABLE, MOUNT
+from callmesh.secret import FOLDER_VARIABLE, MOUNT, Secret
 from callmesh.task import Task
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
@@ -119,8 +119,8 @@ def app_spec(env: AppEnvironment, bundle: Bundle, extra: Extra) -> scheduler_pb2
         port=env.port.port if not isinstance(env.port, int) else env.port,
         parameters=[_parameter(env, each, extra) for each in env.parameters],
         env_vars={**(env.env_vars or {}), **extra.env_vars},
-        secrets=_secrets(env),
-        resources=_resources(env.resources),
+        secrets=secret_refs(env.secret_requests),
+        resources=resources_asked(env.resources) if env.resources else None,
         min_replicas=low,
         max_replicas=high,
         timeouts=_app_timeouts(env),
@@ -153,8 +153,8 @@ def task_environment_spec(
         code=_code(env, bundle, named=True),
         image=_image(env, extra),
         env_vars={**(env.env_vars or {}), **extra.env_vars},
-        secrets=_secrets(env),
-        resources=_resources(env.resources),
+        secrets=secret_refs(env.secret_requests),
+        resources=resources_asked(env.resources) if env.resources else None,
         depends_on=_app_dependencies(env),
         tasks=[task_spec(task) for _, task in sorted(env.tasks.items())],
         description=env.description or "",
@@ -172,7 +172,7 @@ def task_spec(task: Task[..., object]) -> scheduler_pb2.TaskSpec:
         interface=interface_of(task.func),
         retries=retry_policy(options.retries),
         timeouts=task_timeouts(options.timeout),
-        resources=_resources(options.resources),
+        resources=resources_asked(options.resources) if options.resources else None,
         fresh=options.fresh,
         docs=task.docs,
         cache=cache if cache.version else None,
@@ -270,18 +270,18 @@ def _app_dependencies(env: Environment) -> list[str]:
     return found
 
 
-def _secrets(env: Environment) -> list[common_pb2.SecretRef]:
+def secret_refs(secrets: Iterable[Secret]) -> list[common_pb2.SecretRef]:
+    """Requests for secrets as the mesh takes them."""
     return [
         common_pb2.SecretRef(
             key=each.key, group=each.group or "", env_var=each.variable, mount=each.file
         )
-        for each in env.secret_requests
+        for each in secrets
     ]
 
 
-def _resources(resources: Resources | None) -> common_pb2.Resources | None:
-    if resources is None:
-        return None
+def resources_asked(resources: Resources) -> common_pb2.Resources:
+    """Resources as the mesh takes them."""
     return common_pb2.Resources(
         cpu=resources.cores,
         memory=resources.memory_bytes,

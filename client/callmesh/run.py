@@ -241,6 +241,10 @@ def submission_again(record: scheduler_pb2.Run) -> scheduler_pb2.Submission:
         made.retries.CopyFrom(record.retries)
     if record.HasField("timeouts"):
         made.timeouts.CopyFrom(record.timeouts)
+    if record.HasField("resources"):
+        made.resources.CopyFrom(record.resources)
+    made.short_name = record.short_name
+    made.secrets.extend(record.secrets)
     return made
 
 

@@ -22,7 +22,7 @@ from callmesh.policy import (
     timeout_of,
 )
 from callmesh.resources import Resources
-from callmesh.secret import SecretRequest
+from callmesh.secret import Secret, SecretRequest, secrets_of
 from callmesh_wire import names
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class TaskOptions:
     env_vars: Mapping[str, str] = field(default_factory=dict)
     cache: CacheRequest | None = None
     fresh: bool = False
+    secrets: tuple[Secret, ...] = ()
     unused: Unused = NOTHING_UNUSED
     overrides: frozenset[str] = frozenset()
 
@@ -169,9 +170,9 @@ class Task(Generic[P, R]):
     ) -> Task[P, R]:
         """A copy of this task with changes, for calls of that copy.
 
-        What is not named stays; ``timeout`` is in seconds, ``reusable="off"`` asks
-        for a worker of its own. Raises `TypeError` for an option that does not
-        exist.
+        What is not named stays; ``secrets`` are given besides its environment's,
+        ``timeout`` is in seconds, ``reusable="off"`` asks for a worker of its own.
+        Raises `TypeError` for an option that does not exist.
         """
         for name in unused:
             if name not in (*_UNUSED, *_WITHOUT_MEANING):
@@ -183,11 +184,12 @@ class Task(Generic[P, R]):
             "timeout": None if timeout is None else timeout_of(timeout),
             "cache": cache,
             "env_vars": env_vars,
+            "secrets": None if secrets is None else secrets_of(secrets),
         }
         changes: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None
         }
-        others = {**self.options.unused.options, **unused, "secrets": secrets}
+        others = {**self.options.unused.options, **unused}
         options = replace(
             self.options,
             **changes,

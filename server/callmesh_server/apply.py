@@ -196,7 +196,9 @@ class Applier:
         if run is None or task is None:
             return
         environment = task.environment
-        secrets = self._secrets.values(run.project, run.domain, environment.secrets)
+        secrets = self._secrets.values(
+            run.project, run.domain, [*environment.secrets, *run.secrets]
+        )
         if secrets.missing:
             report = without_secrets(run, number, secrets.missing)
             self._loop.react(lambda world, now: attempt_reported(world, node, report, now))

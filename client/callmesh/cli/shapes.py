@@ -61,6 +61,7 @@ def run(found: scheduler_pb2.Run) -> Shape:
         "project": found.project,
         "domain": found.domain,
         "task": found.task,
+        "short_name": found.short_name or None,
         "phase": run_phase(found),
         "outputs": outputs(found),
         "error": failure(found.error) if found.HasField("error") else None,

@@ -6,13 +6,24 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, Literal
 
 from callmesh import _runtime
+from callmesh._caching import cache_of, policy_of_deployed
 from callmesh._sync import bridge, class_flow, method
 from callmesh._transport import call
 from callmesh.errors import RemoteTaskNotFoundError, RemoteTaskUsageError
 from callmesh.interface import encode_call
-from callmesh.plan import retry_policy, task_timeouts
-from callmesh.policy import RetryStrategy, Span, Timeout, retries_of, timeout_of
+from callmesh.plan import resources_asked, retry_policy, secret_refs, task_timeouts
+from callmesh.policy import (
+    Cache,
+    CacheRequest,
+    RetryStrategy,
+    Span,
+    Timeout,
+    retries_of,
+    timeout_of,
+)
 from callmesh.remote.app import scope_of
+from callmesh.resources import Resources
+from callmesh.secret import SecretRequest, secrets_of
 from callmesh_wire.errors import NotFoundError
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
@@ -30,6 +41,7 @@ class TaskDetails:
         self._ref = ref
         self._found: scheduler_pb2.Task | None = None
         self._changes = scheduler_pb2.Submission()
+        self._cache: Cache | None = None
 
     @classmethod
     def fetch(
@@ -138,18 +150,31 @@ class TaskDetails:
         retries: int | RetryStrategy | None = None,
         timeout: Span | Timeout | None = None,
         env_vars: Mapping[str, str] | None = None,
+        resources: Resources | None = None,
+        secrets: SecretRequest | None = None,
+        cache: CacheRequest | None = None,
         **unknown: object,
     ) -> TaskDetails:
-        """The same task with other retries, timeouts or variables, for its next runs."""
-        del short_name
+        """The same task with changes, for its next runs.
+
+        ``secrets`` are given besides its environment's. `cache="auto"` keeps the
+        version that was deployed; a task without one needs a `Cache("override", …)`.
+        """
         if unknown:
             raise TypeError(
                 f"`override` of a deployed task cannot change `{next(iter(unknown))}`: only "
-                "`retries`, `timeout` and `env_vars`"
+                "`short_name`, `retries`, `timeout`, `env_vars`, `resources`, `secrets` and "
+                "`cache`"
             )
         copy = TaskDetails(self._ref)
         copy._found = self._found
+        copy._cache = self._cache if cache is None else cache_of(cache)
         copy._changes.CopyFrom(self._changes)
+        if short_name:
+            copy._changes.short_name = short_name
+        if resources is not None:
+            copy._changes.resources.CopyFrom(resources_asked(resources))
+        copy._changes.secrets.extend(secret_refs(secrets_of(secrets)))
         if retries is not None:
             copy._changes.retries.CopyFrom(
                 retry_policy(retries_of(retries)) or scheduler_pb2.RetryPolicy()
@@ -176,6 +201,8 @@ class TaskDetails:
             inputs=encode_call(found.spec.name, found.spec.interface, args, kwargs),
         )
         made.MergeFrom(self._changes)
+        if self._cache is not None:
+            made.cache.CopyFrom(policy_of_deployed(self._cache, found.spec))
         return made
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -469,7 +469,7 @@ class Task(_message.Message):
     def __init__(self, environment: _Optional[_Union[TaskEnvironmentSpec, _Mapping]] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts", "cached_from", "cache_key", "cache_use", "run_env_vars", "step", "cache_serialize")
+    __slots__ = ("name", "project", "domain", "task", "task_version", "phase", "message", "inputs", "outputs", "error", "attempts", "parent", "group", "trace_id", "traceparent", "custom_context", "idempotency_key", "created_at", "started_at", "ended_at", "url", "etag", "outputs_is_tuple", "next_attempt_at", "env_vars", "requested_by", "retries", "timeouts", "cached_from", "cache_key", "cache_use", "run_env_vars", "step", "cache_serialize", "resources", "short_name", "secrets")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -532,6 +532,9 @@ class Run(_message.Message):
     RUN_ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     CACHE_SERIALIZE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    SHORT_NAME_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
     name: str
     project: str
     domain: str
@@ -566,7 +569,10 @@ class Run(_message.Message):
     run_env_vars: _containers.ScalarMap[str, str]
     step: str
     cache_serialize: bool
-    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[str] = ..., cache_serialize: bool = ...) -> None: ...
+    resources: _common_pb2.Resources
+    short_name: str
+    secrets: _containers.RepeatedCompositeFieldContainer[_common_pb2.SecretRef]
+    def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[str] = ..., cache_serialize: bool = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., short_name: _Optional[str] = ..., secrets: _Optional[_Iterable[_Union[_common_pb2.SecretRef, _Mapping]]] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "node", "worker", "fence", "phase", "error", "created_at", "started_at", "ended_at", "log_start", "log_end", "spawned_because")
@@ -810,7 +816,7 @@ class ListTasksResponse(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("request_id", "task", "inputs", "run_name", "parent", "group", "traceparent", "custom_context", "retries", "timeouts", "env_vars", "cache", "cache_use", "run_env_vars", "step")
+    __slots__ = ("request_id", "task", "inputs", "run_name", "parent", "group", "traceparent", "custom_context", "retries", "timeouts", "env_vars", "cache", "cache_use", "run_env_vars", "step", "resources", "short_name", "secrets")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -854,6 +860,9 @@ class Submission(_message.Message):
     CACHE_USE_FIELD_NUMBER: _ClassVar[int]
     RUN_ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    SHORT_NAME_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     task: TaskRef
     inputs: _containers.MessageMap[str, _common_pb2.Value]
@@ -869,7 +878,10 @@ class Submission(_message.Message):
     cache_use: CacheUse
     run_env_vars: _containers.ScalarMap[str, str]
     step: RecordedStep
-    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[_Union[TaskRef, _Mapping]] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., run_name: _Optional[str] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[_Union[RecordedStep, _Mapping]] = ...) -> None: ...
+    resources: _common_pb2.Resources
+    short_name: str
+    secrets: _containers.RepeatedCompositeFieldContainer[_common_pb2.SecretRef]
+    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[_Union[TaskRef, _Mapping]] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., run_name: _Optional[str] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[_Union[RecordedStep, _Mapping]] = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., short_name: _Optional[str] = ..., secrets: _Optional[_Iterable[_Union[_common_pb2.SecretRef, _Mapping]]] = ...) -> None: ...
 
 class RecordedStep(_message.Message):
     __slots__ = ("function", "outputs", "outputs_is_tuple", "error", "started_at")

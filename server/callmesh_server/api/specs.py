@@ -126,7 +126,7 @@ def _check_task(
     check_retries(task.retries, where, problems)
     check_timeouts(task.timeouts, where, problems)
     check_cache(task.cache, where, problems)
-    _check_resources(task.resources, where, problems)
+    check_resources(task.resources, where, problems)
 
 
 def check_retries(policy: scheduler_pb2.RetryPolicy, where: str, problems: Problems) -> None:
@@ -197,8 +197,8 @@ def _check_runtime(
     problems.env_vars(spec.env_vars, f"{where}: env_vars")
     problems.text(spec.description, MAX_TEXT, f"{where}: description")
     problems.count(spec.depends_on, 100, f"{where}: depends_on")
-    _check_secrets(spec.secrets, where, problems)
-    _check_resources(spec.resources, where, problems)
+    check_secrets(spec.secrets, where, problems)
+    check_resources(spec.resources, where, problems)
 
 
 def _check_lock(image: common_pb2.Image, where: str, problems: Problems) -> None:
@@ -216,7 +216,8 @@ def _check_lock(image: common_pb2.Image, where: str, problems: Problems) -> None
         problems.add(f"{where}: `image.lock` and `image.lock_python` ('3.12') belong together")
 
 
-def _check_secrets(refs: Iterable[common_pb2.SecretRef], where: str, problems: Problems) -> None:
+def check_secrets(refs: Iterable[common_pb2.SecretRef], where: str, problems: Problems) -> None:
+    """Note secrets that cannot be given."""
     files = set()
     for ref in refs:
         problems.name(check_secret, secret_name(ref), where)
@@ -229,7 +230,8 @@ def _check_secrets(refs: Iterable[common_pb2.SecretRef], where: str, problems: P
             problems.env_name(ref.env_var, f"{where}: secret `{ref.key[:70]}`")
 
 
-def _check_resources(asked: common_pb2.Resources, where: str, problems: Problems) -> None:
+def check_resources(asked: common_pb2.Resources, where: str, problems: Problems) -> None:
+    """Note resources that no node could have."""
     if not 0 <= asked.cpu <= 10_000 or math.isnan(asked.cpu):
         problems.add(f"{where}: `resources.cpu` must be between 0 and 10000")
     problems.within(asked.memory, 0, 2**50, f"{where}: resources.memory")

@@ -171,6 +171,11 @@ class Submissions:
             specs.check_retries(submission.retries, "the submission", problems)
         if submission.HasField("timeouts"):
             specs.check_timeouts(submission.timeouts, "the submission", problems)
+        if submission.HasField("resources"):
+            specs.check_resources(submission.resources, "the submission", problems)
+        problems.text(submission.short_name, 130, "short_name")
+        problems.count(submission.secrets, 100, "secrets")
+        specs.check_secrets(submission.secrets, "the submission", problems)
         if submission.HasField("step"):
             _check_step(submission, problems)
         if submission.HasField("cache"):
@@ -224,6 +229,10 @@ class Submissions:
             run.retries.CopyFrom(submission.retries)
         if submission.HasField("timeouts"):
             run.timeouts.CopyFrom(submission.timeouts)
+        if submission.HasField("resources"):
+            run.resources.CopyFrom(submission.resources)
+        run.short_name = submission.short_name
+        run.secrets.extend(submission.secrets)
         return run
 
 

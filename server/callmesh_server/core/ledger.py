@@ -33,7 +33,6 @@ from callmesh_server.core.world import (
     World,
     app_name,
     app_of,
-    task_key,
 )
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import scheduler_pb2
@@ -45,7 +44,6 @@ _V = TypeVar("_V")
 
 QUEUE = QueueKey()
 VIEW = ViewKey()
-NO_DEMAND = Demand()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ class Ledger:
         attempt = attempts.current(run) if run is not None else None
         after = None
         if run is not None and attempt is not None:
-            demand = self._demands.get(task_key(run), NO_DEMAND)
+            demand = self.world.demand_of(run)
             after = _Held(
                 attempt.node, 0 if name in self._children else 1, demand.memory, demand.cpu
             )

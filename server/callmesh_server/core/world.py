@@ -193,6 +193,14 @@ class World:
     def demand_of(self, run: scheduler_pb2.Run) -> Demand:
         """What the run needs from a node."""
         demand = self.demands.get(task_key(run), Demand())
+        if run.HasField("resources"):
+            own = run.resources
+            demand = replace(
+                demand,
+                memory=own.memory or demand.memory,
+                cpu=own.cpu or demand.cpu,
+                gpu=own.gpu or demand.gpu,
+            )
         return replace(demand, depth=self.depth_of(run)) if run.parent else demand
 
     def depth_of(self, run: scheduler_pb2.Run) -> int:

@@ -16,6 +16,7 @@ from callmesh_server.core.placement import (
 )
 from callmesh_server.core.world import Demand
 from callmesh_wire.names import AppName
+from callmeshpb.v1 import common_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
 
 WEB = AppName("default", "development", "web")
@@ -97,3 +98,17 @@ def test_instances_spread_over_the_nodes(core):
     assert sorted(each.node for each in core.instances("web")) == ["n1", "n1", "n2"]
     assert pick_for_instance(core.world, WEB, app_spec()).node == "n2"
     assert core.instances("web")[0].intent == pb.INSTANCE_INTENT_RUN
+
+
+def test_a_run_may_ask_for_more_than_its_task() -> None:
+    core = Core()
+    core.join(slots=8, memory=8 << 30)
+    asked = common_pb2.Resources(memory=6 << 30)
+    core.submit("r1", task(), resources=asked)
+    core.submit("r2", task(), resources=asked)
+    core.submit("r3", task())
+    assert [len(core.run(name).attempts) for name in ("r1", "r2", "r3")] == [1, 0, 1]
+    core.attempt("r1", pb.ATTEMPT_PHASE_RUNNING)
+    core.attempt("r1", pb.ATTEMPT_PHASE_SUCCEEDED)
+    assert core.run("r2").attempts
+    assert core.world.usage["n1"].memory == 6 << 30

@@ -244,11 +244,14 @@ def with_lock(resolved: Resolved, lock: tuple[str, ...], python: str) -> Resolve
 
 def _no_passwords(resolved: Resolved, owner: str) -> None:
     for each in (*resolved.index_options, *resolved.requirements):
-        address = each.partition("://")[2].partition("/")[0]
-        if "@" in address and ":" in address.partition("@")[0]:
+        scheme, _, rest = each.partition("://")
+        who, has_user, _ = rest.partition("/")[0].rpartition("@")
+        # A user alone is a token to web servers, and none to others: git@example.
+        if has_user and (":" in who or scheme.endswith(("http", "https"))):
+            address = rest.partition("/")[0]
             raise ImageBuildError(
                 f"the image of `{owner}` has a password in the address of "
-                f"`{address.partition('@')[2]}`, which would be kept in the mesh's records: put "
+                f"`{address.rpartition('@')[2]}`, which would be kept in the mesh's records: put "
                 "it in `~/.netrc`, here and on the nodes"
             )
 

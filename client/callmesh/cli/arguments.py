@@ -6,6 +6,8 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from callmesh.cli import output
@@ -13,9 +15,41 @@ from callmesh.interface import mismatch
 from callmesh.values import load_json
 from callmeshpb.v1 import scheduler_pb2
 
+_KINDS = {"file": "file", "dir": "folder"}
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Raises|Yields|Examples?|Notes?):\s*$")
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(\([^)]*\))?:\s*(?P<text>.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """A file or folder of this machine, given for a `File` or a `Dir`."""
+
+    kind: str
+    path: Path
+
+    @classmethod
+    def found(cls, kind: str, text: str) -> LocalPath:
+        """One that is there. Raises `ValueError`."""
+        path = Path(text).expanduser()
+        if not (path.is_file() if kind == "file" else path.is_dir()):
+            raise ValueError(f"must be a {_KINDS[kind]} of this machine, and `{text}` is none")
+        return cls(kind, path)
+
+
+def stored(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with each file and folder stored in the mesh, or in local mode's folder."""
+    if not any(isinstance(each, LocalPath) for each in given.values()):
+        return dict(given)
+    from callmesh.io import Dir, File
+
+    kinds: dict[str, type[File] | type[Dir]] = {"file": File, "dir": Dir}
+    return {
+        name: kinds[each.kind].from_local_sync(each.path).model_dump(mode="json")
+        if isinstance(each, LocalPath)
+        else each
+        for name, each in given.items()
+    }
 
 
 def parse(
@@ -24,7 +58,8 @@ def parse(
     """The arguments as JSON values, by parameter.
 
     ``--app_url X``, ``--app-url X`` and ``--app-url=X`` are the same; a boolean
-    needs no value, and ``--no-X`` makes it false. Ends the command with every
+    needs no value, and ``--no-X`` makes it false. A path that is given for a
+    `File` or a `Dir` is a `LocalPath`: see `stored`. Ends the command with every
     mistake at once.
     """
     parameters = {each.name: each for each in interface.parameters}
@@ -81,6 +116,9 @@ def value_of(parameter: scheduler_pb2.TaskParameter | None, text: str) -> Any:
     if schema.get("type") == "string" and not mismatch(schema, text):
         return text
     word = text.strip().lower()
+    kind_of_path = _is_path(schema)
+    if kind_of_path and not text.lstrip().startswith("{") and word not in ("none", "null"):
+        return {"path": text} if "://" in text else LocalPath.found(kind_of_path, text)
     candidates: list[Any] = []
     if word in _TRUE + _FALSE:
         candidates.append(word in _TRUE)
@@ -153,6 +191,15 @@ def _name(
         if spelled.startswith(prefix) and _is_flag(parameters.get(name)):
             return name, True
     return None, False
+
+
+def _is_path(schema: Mapping[str, Any]) -> str:
+    """ "file" or "dir" where the type is a `File` or a `Dir`, or one of them or None."""
+    choices = [schema, *schema.get("anyOf", ())]
+    named = (each.get("$ref", "").rpartition("/")[2] for each in choices)
+    definitions = [schema.get("$defs", {}).get(each, {}) for each in named if each]
+    marks = [each.get("x-callmesh", "") for each in (*choices, *definitions)]
+    return next((each for each in marks if each in _KINDS), "")
 
 
 def _is_flag(parameter: scheduler_pb2.TaskParameter | None) -> bool:

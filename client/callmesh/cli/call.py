@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,7 +40,14 @@ class Request:
     default=None,
     help="Body: JSON text, @FILE, or - for standard input.",
 )
-@click.option("-H", "--header", "headers", multiple=True, metavar="K:V", help="Repeatable.")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="K:V",
+    help="Repeatable; @FILE, or @- for standard input, holds one a line.",
+)
 @click.option(
     "--timeout", type=click.FloatRange(min=0.001), default=60.0, show_default=True, help="Seconds."
 )
@@ -62,7 +70,13 @@ def call_command(
     \b
     callmesh call web /items
     callmesh call web /items -d '{"name": "tea"}' -H X-Team:kettle
+    callmesh call web /items -H @token.txt
+
+    What is written after -H can be read by everybody on this machine: keep
+    credentials in a file.
     """
+    if (data == "-") + headers.count("@-") > 1:
+        output.stop("standard input can be read once: for -d or for one -H", code=output.USAGE)
     request = Request(
         method=method.upper() or ("GET" if data is None else "POST"),
         path=path if path.startswith("/") else f"/{path}",
@@ -141,21 +155,35 @@ def _print(response: http.client.HTTPResponse) -> None:
 
 def _headers(given: tuple[str, ...], *, has_body: bool) -> dict[str, str]:
     headers = {"Content-Type": "application/json"} if has_body else {}
-    for each in given:
+    for place, each in _lines(given):
         name, colon, value = each.partition(":")
         if not colon or not name.strip():
-            output.stop(f"header `{each}` must be `Name: value`", code=output.USAGE)
+            output.stop(f"{place} must be `Name: value`", code=output.USAGE)
         known = next((key for key in headers if key.lower() == name.strip().lower()), name.strip())
         headers[known] = value.strip()
     return headers
 
 
+def _lines(given: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """What an error calls it, and a header; what a file holds is not repeated."""
+    for each in given:
+        if not each.startswith("@"):
+            yield f"header `{each}`", each
+            continue
+        content = sys.stdin.buffer.read() if each == "@-" else _content(each[1:])
+        for number, line in enumerate(content.decode("latin-1").splitlines(), 1):
+            if line.strip():
+                yield f"line {number} of `{each[1:]}`", line
+
+
 def _body(data: str) -> bytes:
     if data == "-":
         return sys.stdin.buffer.read()
-    if data.startswith("@"):
-        try:
-            return Path(data[1:]).expanduser().read_bytes()
-        except OSError as problem:
-            output.stop(f"`{data[1:]}` cannot be read: {problem.strerror}", code=output.USAGE)
-    return data.encode()
+    return _content(data[1:]) if data.startswith("@") else data.encode()
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as problem:
+        output.stop(f"`{path}` cannot be read: {problem.strerror}", code=output.USAGE)

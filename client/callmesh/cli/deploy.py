@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from callmesh.cli import complete, output
-from callmesh.cli.options import Where, as_json, where
+from callmesh.cli.options import Where, as_json, copy_style, where
+
+if TYPE_CHECKING:
+    from callmesh.bundle import CopyStyle
 
 
 @click.command("deploy")
@@ -18,6 +23,7 @@ from callmesh.cli.options import Where, as_json, where
 )
 @click.option("--version", default="", help="Of the tasks.  [default: made from the content]")
 @click.option("--no-wait", is_flag=True, help="Return before the apps are ready.")
+@copy_style
 @as_json
 @where
 def deploy_command(
@@ -27,6 +33,7 @@ def deploy_command(
     *,
     version: str,
     no_wait: bool,
+    copy_style: CopyStyle,
     as_json: bool,
 ) -> None:
     """Deploy the apps and tasks of a file, and wait until the apps are ready.
@@ -45,7 +52,9 @@ def deploy_command(
     chosen = load.choose(load.module_of(file), environments)
     connected = mesh.connect(where)
     scope = connected.scope
-    options = Options(project=scope.project, domain=scope.domain, version=version)
+    options = Options(
+        project=scope.project, domain=scope.domain, version=version, copy_style=copy_style
+    )
     deployed = deploying.record(chosen, options)
     output.say(f"deployed {deployed.summary}, version {deployed.version}")
     if not no_wait:

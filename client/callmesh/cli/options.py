@@ -46,6 +46,21 @@ def where(command: Command) -> Command:
     return called  # type: ignore[return-value]
 
 
+COPY_STYLES = ("loaded_modules", "all", "custom", "none")
+
+
+def copy_style(command: Command) -> Command:
+    """Take --copy-style, as the argument ``copy_style``."""
+    return click.option(
+        "--copy-style",
+        metavar="STYLE",
+        type=click.Choice(COPY_STYLES),
+        default="loaded_modules",
+        help="Which code goes along: loaded_modules (the default), all of the folder, custom (what "
+        "`include` names), none.",
+    )(command)
+
+
 def as_json(command: Command) -> Command:
     """Take -o/--output table|json, as the argument ``as_json``."""
     return click.option(

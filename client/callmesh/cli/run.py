@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from callmesh.cli import complete, output
-from callmesh.cli.options import Where, as_json, pairs, where
+from callmesh.cli.options import COPY_STYLES, Where, as_json, copy_style, pairs, where
 
 DEPLOYED = "deployed-task"
 _USAGE = """\b
 Usage: callmesh run [OPTIONS] FILE TASK [--ARGUMENT VALUE]...
        callmesh run [OPTIONS] deployed-task NAME [--ARGUMENT VALUE]...
 """
+
+if TYPE_CHECKING:
+    from callmesh.bundle import CopyStyle
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class RunOptions:
     detach: bool
     as_json: bool
     local: bool = False
+    copy_style: CopyStyle = "loaded_modules"
 
 
 class _RunCommand(click.Command):
@@ -49,11 +54,14 @@ class _RunCommand(click.Command):
 @click.argument("task", required=False, shell_complete=complete.tasks_of_file)
 @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
 @click.option("--name", default="", help="Of the run.  [default: made up]")
-@click.option("--version", default="", help="Of a deployed task.  [default: the newest]")
+@click.option(
+    "--version", default="", help="Of the task.  [default: the newest deployed, or made from FILE]"
+)
 @click.option("-e", "--env", "env_vars", multiple=True, metavar="K=V", help="Repeatable.")
 @click.option("--no-deps", is_flag=True, help="Do not start the apps that the task depends on.")
 @click.option("--detach", is_flag=True, help="Print the run's name and return.")
 @click.option("--local", is_flag=True, help="Run it in this process, without a mesh.")
+@copy_style
 @as_json
 @where
 def run_command(
@@ -68,6 +76,7 @@ def run_command(
     no_deps: bool,
     detach: bool,
     local: bool,
+    copy_style: CopyStyle,
     as_json: bool,
 ) -> int:
     """Run a task and print what it returns, as JSON.
@@ -94,6 +103,7 @@ def run_command(
         detach=detach,
         as_json=as_json,
         local=local,
+        copy_style=copy_style,
     )
     from callmesh.cli import running
 
@@ -146,7 +156,7 @@ def _option(token: str, waiting: list[str], options: RunOptions) -> RunOptions |
     if token == "--no-deps":
         return replace(options, no_deps=True)
     known = ("--project", "--domain", "--endpoint", "--name", "--version", "--output", "-o")
-    if spelled not in (*known, "--env", "-e"):
+    if spelled not in (*known, "--copy-style", "--env", "-e"):
         return None
     if not has_value:
         if not waiting:
@@ -157,6 +167,11 @@ def _option(token: str, waiting: list[str], options: RunOptions) -> RunOptions |
             return replace(options, as_json=value == "json")
         case "--env" | "-e":
             return replace(options, env_vars={**options.env_vars, **pairs((value,), spelled)})
+        case "--copy-style":
+            if value not in COPY_STYLES:
+                said = ", ".join(COPY_STYLES)
+                output.stop(f"`{spelled}` must be one of {said}, not `{value}`", code=output.USAGE)
+            return replace(options, copy_style=cast("CopyStyle", value))
         case "--name":
             return replace(options, name=value)
         case "--version":

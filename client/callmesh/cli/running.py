@@ -41,14 +41,15 @@ def of_file(file: str, name: str | None, tokens: list[str], options: RunOptions)
     if asks_help:
         return _help(task.name, interface, task.docs, usage)
     given = arguments.parse(interface, own, usage)
+    connected = None if options.local else mesh.connect(options.where)
+    given = arguments.stored(given)
     wire = {key: common_pb2.Value(json=json.dumps(each).encode()) for key, each in given.items()}
     decoded = values.decode_inputs(task.func, wire)
-    if options.local:
+    if connected is None:
         from callmesh.cli import running_here
 
         return running_here.run(task, decoded, options)
-    connected = mesh.connect(options.where)
-    reference = _register(connected, task, no_deps=options.no_deps)
+    reference = _register(connected, task, options)
     inputs = values.encode_inputs(task.func, (), decoded)
     return _run(connected, reference, inputs, options)
 
@@ -64,7 +65,7 @@ def deployed(name: str, tokens: list[str], options: RunOptions) -> int:
     own, options, asks_help = split(tokens, [each.name for each in interface.parameters], options)
     if asks_help:
         return _help(found.spec.name, interface, found.spec.docs, usage)
-    given = arguments.parse(interface, own, usage)
+    given = arguments.stored(arguments.parse(interface, own, usage))
     reference = scheduler_pb2.TaskRef(
         scope=connected.scope, name=found.spec.name, version=found.environment.version
     )
@@ -86,17 +87,21 @@ def _encoded(found: scheduler_pb2.Task, given: dict[str, Any]) -> dict[str, comm
 
 
 def _register(
-    connected: mesh.Mesh, task: Task[..., Any], *, no_deps: bool
+    connected: mesh.Mesh, task: Task[..., Any], chosen: RunOptions
 ) -> scheduler_pb2.TaskRef:
     """Register the task's environment for this run; wait for apps that were absent."""
     deploying.say_notices()
     options = _deploying.Options(
-        project=connected.scope.project, domain=connected.scope.domain, ephemeral=True
+        project=connected.scope.project,
+        domain=connected.scope.domain,
+        ephemeral=True,
+        copy_style=chosen.copy_style,
+        version=chosen.version,
     )
 
     async def register() -> tuple[str, scheduler_pb2.DeployResponse]:
         prepared = await _deploying.prepare([task.environment], options)
-        if no_deps:
+        if chosen.no_deps:
             del prepared.request.apps[:]
         deploying.tell(prepared.notices)
         return prepared.request.version, await _deploying.send(prepared)

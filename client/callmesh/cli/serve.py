@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from callmesh.cli import complete, output
-from callmesh.cli.options import Where, where
+from callmesh.cli.options import Where, copy_style, where
+
+if TYPE_CHECKING:
+    from callmesh.bundle import CopyStyle
 
 
 @click.command("serve")
@@ -15,6 +20,7 @@ from callmesh.cli.options import Where, where
 @click.option("-e", "--env", "env_vars", multiple=True, metavar="K=V", help="Repeatable.")
 @click.option("--follow", "-f", is_flag=True, help="Print its log until Ctrl-C.")
 @click.option("--local", is_flag=True, help="Serve it from here until Ctrl-C, without a mesh.")
+@copy_style
 @where
 def serve_command(
     file: str,
@@ -25,6 +31,7 @@ def serve_command(
     env_vars: tuple[str, ...],
     follow: bool,
     local: bool,
+    copy_style: CopyStyle,
 ) -> int:
     """Deploy one app of a file, and the apps that it depends on; print its address.
 
@@ -53,6 +60,7 @@ def serve_command(
         project=connected.scope.project,
         domain=connected.scope.domain,
         version=version,
+        copy_style=copy_style,
         env_vars=pairs(env_vars, "--env"),
     )
     deployed = deploying.record([chosen], options)

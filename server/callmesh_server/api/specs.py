@@ -38,6 +38,7 @@ _INDEX_OPTION = re.compile(
     r"--(?:no-build|no-index|(?:default-index|extra-index-url|find-links|index|index-strategy"
     r"|index-url|no-binary|only-binary)=\S+)\Z"
 )
+_CREDENTIALS = re.compile(r"://[^/\s]*@")
 # What `importlib` can import, which is more than an `import` statement can spell.
 _MODULE = re.compile(r"[\w-]+(?:\.[\w-]+)*\Z")
 
@@ -208,7 +209,13 @@ def _check_lock(image: common_pb2.Image, where: str, problems: Problems) -> None
     problems.count(image.index_options, 100, f"{where}: image.index_options")
     for each in image.index_options:
         problems.text(each, 2_000, f"{where}: image.index_options")
-        if not _INDEX_OPTION.match(each):
+        if _CREDENTIALS.search(each):
+            # The value is not repeated: answers are shown and logged.
+            problems.add(
+                f"{where}: `image.index_options` must have no user in an address: put it in "
+                "`~/.netrc` on the nodes"
+            )
+        elif not _INDEX_OPTION.match(each):
             problems.add(f"{where}: `image.index_options` has `{each[:70]}`: must be known to us")
     if bool(image.lock) != bool(image.lock_python) or (
         image.lock_python and not _PYTHON.match(image.lock_python)

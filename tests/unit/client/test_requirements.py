@@ -166,6 +166,11 @@ def test_a_password_in_an_address_is_refused() -> None:
     with pytest.raises(ImageBuildError, match=r"`one\.example`.*netrc") as caught:
         resolve(image)
     assert "hidden" not in str(caught.value)
+    image = BASE.with_pip_packages("x @ git+https://hidden@two.example/x.git")
+    with pytest.raises(ImageBuildError, match=r"`two\.example`.*netrc") as caught:
+        resolve(image)
+    assert "hidden" not in str(caught.value)
+    assert resolve(BASE.with_pip_packages("x @ git+ssh://git@two.example/x.git")).requirements
     two = BASE.with_pip_packages("x", index_url="https://a/s").with_pip_packages(
         "y", index_url="https://b/s"
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +71,27 @@ def test_call_prints_the_body_alone(capfdbinary: pytest.CaptureFixture[bytes]) -
     assert program.run(["call", "web", "/", "-X", "put", "-d", "x", "-H", "content-type:a/b"]) == 0
     found = json.loads(capfdbinary.readouterr().out)
     assert (found["method"], found["type"]) == ("PUT", "a/b")
+
+
+@pytest.mark.usefixtures("echo")
+def test_headers_may_come_from_a_file_or_standard_input(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "headers"
+    path.write_text("X-Team: hidden:kettle\n\nContent-Type: text/plain\n")
+    assert program.run(["call", "web", "/", "-H", f"@{path}"]) == 0
+    found = json.loads(capfdbinary.readouterr().out)
+    assert (found["team"], found["type"]) == ("hidden:kettle", "text/plain")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"X-Team: piped\n")))
+    assert program.run(["call", "web", "/", "-H", "@-"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["team"] == "piped"
+    path.write_text("X-Team: a\nhidden\n")
+    assert program.run(["call", "web", "/", "-H", f"@{path}"]) == 2
+    said = capfdbinary.readouterr().err.decode()
+    assert "line 2 of" in said
+    assert "hidden" not in said
+    assert program.run(["call", "web", "/", "-H", "@-", "-d", "-"]) == 2
+    assert b"standard input can be read once" in capfdbinary.readouterr().err
 
 
 @pytest.mark.usefixtures("echo")

@@ -94,7 +94,8 @@ class _Read:
 
     def refuse(self, what: str, why: str) -> ImageBuildError:
         """The error for something that an image has and callmesh does not do."""
-        return ImageBuildError(f"the image of `{self.owner}` uses `{what}`, {why}")
+        comma = "," if why.startswith(("which ", "whose ")) else ""
+        return ImageBuildError(f"the image of `{self.owner}` uses `{what}`{comma} {why}")
 
     def file(self, path: Path, *, into: list[str]) -> None:
         """A requirements file, with the files and the indexes that it names."""

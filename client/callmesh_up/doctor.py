@@ -22,17 +22,20 @@ def run(layout: Layout, *, as_json: bool) -> int:
         output.show_json({"ok": not problems, "findings": [asdict(each) for each in found]})
     else:
         for each in found:
-            output.data(_line(each))
+            for line in _lines(each):
+                output.data(line)
         warnings = sum(each.level == "warning" for each in found)
         output.say(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
     sys.stdout.flush()
     return output.FAILED if problems else output.DONE
 
 
-def _line(found: Finding) -> str:
-    level = output.paint(f"{found.level:<8}", _COLOURS[found.level], sys.stdout)
+def _lines(found: Finding) -> list[str]:
+    head = f"{found.level:<8} {found.check:<9}  "
     remedy = f": {found.remedy}" if found.remedy else ""
-    return f"{level} {found.check:<9}  {found.message}{remedy}"
+    first, *others = output.wrapped(f"{found.message}{remedy}", " " * len(head))
+    level = output.paint(f"{found.level:<8}", _COLOURS[found.level], sys.stdout)
+    return [f"{level}{head[8:]}{first.lstrip()}", *others]
 
 
 def _count(amount: int, word: str) -> str:

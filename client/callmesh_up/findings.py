@@ -229,7 +229,7 @@ def _mesh(found: MeshFacts | None, version: str, *, is_running: bool) -> Iterato
         yield Finding("mesh", "note", "none runs", "`callmesh up` starts one")
         return
     if found.problem:
-        remedy = "`callmesh down`, then `callmesh up`" if is_running else "start it, or correct it"
+        remedy = "`callmesh down`, then `callmesh up`" if is_running else ""
         yield Finding("mesh", "problem", f"`{found.target}`: {found.problem}", remedy)
         return
     if found.version != version:

@@ -37,6 +37,9 @@ def test_a_mesh_that_runs_and_an_app_that_does_not(shared_mesh: Mesh, tmp_path: 
     assert f"port {shared_mesh.record['api_port']} for the API is the running mesh's" in oks
     assert f"port {shared_mesh.record['ingress_port']} for browsers is the running" in oks
     assert "answers, version" in oks and "node `local` is ready" in oks
+    shown = shared_mesh.cli("doctor", check=False).stdout
+    prose = [line for line in shown.splitlines() if "`" not in line]
+    assert prose and max(map(len, prose)) <= 80
     file = tmp_path / "sick.py"
     file.write_text(
         "from callmesh.app import AppEnvironment\n"

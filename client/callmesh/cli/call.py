@@ -86,7 +86,10 @@ def call_command(
     )
     status, reason = _send(app, _base(app, where), request)
     if not 200 <= status < 300:
-        output.stop(f"`{app}` answered {status} {reason} to {request.method} {request.path}")
+        output.stop(
+            f"`{app}` answered {status} {reason} to {request.method} {request.path}",
+            hint=f"`callmesh logs {app}` shows what it wrote" if status >= 500 else "",
+        )
 
 
 def _base(app: str, where: Where) -> str:

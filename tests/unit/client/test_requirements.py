@@ -154,6 +154,23 @@ def test_what_is_not_supported_is_refused_by_name(image: Image, named: str) -> N
         resolve(image)
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (BASE.with_apt_packages("git"), "uses `with_apt_packages` (git), which needs a container"),
+        (Image.from_dockerfile("D"), "uses `from_dockerfile` (D), which needs a container"),
+        (
+            BASE.with_pip_packages("x", secret_mounts=["t"]),
+            "`secret_mounts` of `with_pip_packages`",
+        ),
+    ],
+)
+def test_a_refusal_is_a_sentence(image: Image, said: str) -> None:
+    with pytest.raises(ImageBuildError) as caught:
+        resolve(image)
+    assert said in str(caught.value)
+
+
 def test_an_old_python_is_refused_and_unused_options_are_said() -> None:
     with pytest.raises(ValueError, match=r"3\.10 is not one that callmesh runs: 3\.11"):
         Image.from_debian_base(python_version=(3, 10))

@@ -30,7 +30,7 @@ class Echo(BaseHTTPRequestHandler):
             "type": self.headers.get("Content-Type"),
             "team": self.headers.get("X-Team"),
         }
-        self.send_response(404 if self.path == "/missing" else 200)
+        self.send_response({"/missing": 404, "/broken": 500}.get(self.path, 200))
         self.end_headers()
         self.wfile.write(json.dumps(said).encode())
 
@@ -100,6 +100,8 @@ def test_call_fails_where_the_answer_is_not_2xx(capfdbinary: pytest.CaptureFixtu
     said = capfdbinary.readouterr()
     assert json.loads(said.out)["path"] == "/missing"
     assert said.err == b"error: `web` answered 404 Not Found to GET /missing\n"
+    assert program.run(["call", "web", "/broken"]) == 1
+    assert b"`callmesh logs web`" in capfdbinary.readouterr().err
 
 
 def test_an_app_that_is_not_there_is_told(mesh: Any, capsys: Capture) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 from mesh import Mesh
 
 PROJECTS = Path(__file__).parent / "projects"
@@ -50,6 +51,9 @@ def test_an_equal_call_does_not_execute_and_says_so(shared_mesh: Mesh, tmp_path:
         first["name"],
     )
     assert first["cached_from"] is None
+    base = f"http://127.0.0.1:{shared_mesh.record['ingress_port']}"
+    assert "<td>cached</tr>" in httpx.get(f"{base}/").text
+    assert f"{first['name']}</a>, which had equal inputs" in httpx.get(f"{base}/runs/{name}").text
     assert first["name"] in shared_mesh.cli("describe", "run", name).stdout
     shared_mesh.cli("run", FILE, "double", *arguments, "--by", "3")
     assert executed(log) == ["double 4", "double 4"]

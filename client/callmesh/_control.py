@@ -144,6 +144,12 @@ class ControlTransport:
                 f"the control plane at {where} {away}: start it with `callmesh up`, "
                 "or name another with `CALLMESH_ENDPOINT`"
             )
+        if isinstance(error, errors.UnimplementedError) and not status.is_typed(problem):
+            return errors.UnimplementedError(
+                f"what answers at {where} does not know `{method}`: it is the control plane of "
+                "another version of callmesh, or of something else; install the same version here "
+                "and there"
+            )
         if isinstance(error, errors.DeadlineError) and timeout is not None:
             return errors.DeadlineError(f"`{method}` was not answered within {timeout:g} s")
         if isinstance(error, errors.UnauthenticatedError) and not self._metadata:

@@ -61,7 +61,7 @@ class ConfigFile:
 
 
 class ConfigProblem(Exception):
-    """A config file that is missing or malformed. ``str()`` says which."""
+    """A config file or a record that is missing or malformed. ``str()`` says which."""
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
@@ -86,9 +86,9 @@ def from_argument(endpoint: str, environ: Mapping[str, str], source: str) -> Pla
     """
     target = endpoint.removeprefix("dns:///").removeprefix("http://").rstrip("/")
     token_file = environ.get(TOKEN_VARIABLE, "")
-    local = from_state(environ)
+    local = from_state(environ) if _is_same(target, environ) else None
     runtime_dir = ""
-    if local is not None and _is_same(target, environ):
+    if local is not None:
         token_file = token_file or str(state_dir(environ) / "token")
         runtime_dir = local.runtime_dir
     return Place(target, token_file, source, runtime_dir)
@@ -101,11 +101,16 @@ def from_environment(environ: Mapping[str, str]) -> Place | None:
 
 
 def from_state(environ: Mapping[str, str]) -> Place | None:
-    """The mesh that runs, or ran last, on the local state folder."""
+    """The mesh that runs, or ran last, on the local state folder. Raises `ConfigProblem`."""
     folder = state_dir(environ)
     record = _record(folder)
     runtime = record.get("runtime_dir")
     if not isinstance(runtime, str):
+        if (folder / "up.json").exists():
+            raise ConfigProblem(
+                f"`{folder / 'up.json'}` does not say where the mesh is, it is damaged: "
+                "`callmesh down`, then `callmesh up`, write it anew"
+            )
         return None
     return Place(f"unix:{runtime}/api.sock", "", f"the state folder `{folder}`", runtime)
 

@@ -87,10 +87,10 @@ def find(
     if endpoint:
         place = _places.from_argument(endpoint, environ, "the endpoint that was given")
     elif state_dir is not None:
-        place = _places.from_state(environ)
+        place = _from_state(environ)
     else:
         place = _places.from_environment(environ) or _from_config(file, environ)
-        place = place or _places.from_state(environ)
+        place = place or _from_state(environ)
     if place is None:
         raise InitializationError(
             "NoMesh",
@@ -150,11 +150,7 @@ def init_from_config(
     del log_level, log_format, user_log_level, org
     environ = dict(os.environ)
     file = _config(path_or_config, environ)
-    place = (
-        _places.from_environment(environ)
-        or _from_config(file, environ)
-        or _places.from_state(environ)
-    )
+    place = _places.from_environment(environ) or _from_config(file, environ) or _from_state(environ)
     base = Settings(mode=REMOTE, place=place) if place else Settings()
     if place is None and not _runtime.workload_socket():
         folder = _places.state_dir(environ)
@@ -262,6 +258,13 @@ def _config(named: str | Path | None, environ: dict[str, str]) -> _places.Config
     except _places.ConfigProblem as problem:
         code = "ConfigFileNotFoundError" if not path.exists() else "ConfigFileError"
         raise InitializationError(code, "user", str(problem)) from None
+
+
+def _from_state(environ: dict[str, str]) -> Place | None:
+    try:
+        return _places.from_state(environ)
+    except _places.ConfigProblem as problem:
+        raise InitializationError("DamagedRecord", "user", str(problem)) from None
 
 
 def _from_config(file: _places.ConfigFile | None, environ: dict[str, str]) -> Place | None:

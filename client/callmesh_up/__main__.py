@@ -9,11 +9,16 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run one verb; the exit code. A Ctrl-C that finds nothing to end is silent."""
+    """Run one verb; the exit code."""
     try:
         return _run(sys.argv[1:])
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as told:
+        sys.stderr.write(f"interrupted: {told}\n" if str(told) else "interrupted\n")
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`| head`): what is still buffered has no place to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _run(arguments: list[str]) -> int:

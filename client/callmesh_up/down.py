@@ -24,14 +24,19 @@ GRACE = 10.0
 
 def run(layout: Layout, *, purge: bool) -> int:
     """End it. 0 when nothing runs any more, also when nothing ran."""
-    found = record.read(layout)
+    pid = record.holder(layout)
     ran = False
-    if found is not None and record.is_running(layout):
+    if pid:
         ran = True
-        if not _end(found.pid):
+        try:
+            has_ended = _end(pid)
+        except KeyboardInterrupt:
+            message = f"process {pid} was told to end the mesh, and goes on with that"
+            raise KeyboardInterrupt(message) from None
+        if not has_ended:
             sys.stderr.write(
-                f"error: process {found.pid} did not end within {PATIENCE:.0f} s\n\n"
-                f"hint: look at `{layout.log}`, then `kill -9 {found.pid}` and try again\n"
+                f"error: process {pid} did not end within {PATIENCE:.0f} s\n\n"
+                f"hint: look at `{layout.log}`, then `kill -9 {pid}` and try again\n"
             )
             return 1
     ran = asyncio.run(end_supervisor(layout)) or ran

@@ -174,13 +174,12 @@ def _ahead(layout: Layout) -> float:
 def state(layout: Layout, *, is_running: bool) -> State:
     """The folders of the mesh, its store and its processes."""
     schema, known = _schema(layout.server / "mesh.db")
-    before = record.read(layout)
     return State(
         folder=_folder(layout.state),
         runtime=_folder(layout.runtime),
         socket_path=str(layout.runtime / LONGEST_SOCKET),
         is_running=is_running,
-        pid=before.pid if before and is_running else 0,
+        pid=record.holder(layout),
         schema=schema,
         known_schemas=known,
         sizes=_sizes(layout),

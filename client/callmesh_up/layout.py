@@ -21,6 +21,7 @@ LONGEST_SOCKET = "envoy-admin.sock"
 PROBE = ".writable"
 # Bytes that must be free for a start.
 LEAST_ROOM = 1 << 20
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR)
 
 
 class LayoutProblem(Exception):
@@ -158,12 +159,25 @@ def prepare(layout: Layout) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as problem:
-        where = f" (`{problem.filename}`)" if problem.filename else ""
-        raise LayoutProblem(
-            f"cannot use the state folder `{layout.state}`: {problem.strerror}{where}; "
-            + ("make room, or " if problem.errno == errno.ENOSPC else "")
-            + "name another with --state-dir"
-        ) from None
+        raise LayoutProblem(unusable(layout, problem)) from None
+
+
+def unusable(layout: Layout, problem: OSError) -> str:
+    """A sentence about a state folder that the system does not let us use."""
+    where = f" (`{problem.filename}`)" if problem.filename else ""
+    remedy = {
+        errno.ENOSPC: "make room, or ",
+        errno.EACCES: "give it and what is in it to this user, or ",
+    }.get(problem.errno or 0, "")
+    return (
+        f"cannot use the state folder `{layout.state}`: {problem.strerror}{where}; "
+        f"{remedy}name another with --state-dir"
+    )
+
+
+def is_of_state(layout: Layout, problem: OSError) -> bool:
+    """The system refused a file of the state folder: nobody's mistake in the code."""
+    return problem.errno in _REFUSED and str(problem.filename or "").startswith(str(layout.state))
 
 
 def _require_private(folder: Path) -> None:

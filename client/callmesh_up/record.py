@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from callmesh_up.layout import Layout
@@ -41,10 +41,12 @@ def acquire(layout: Layout) -> int:
             os.close(descriptor)
             break
         if _is_same_file(descriptor, layout.lock):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
             return descriptor
         os.close(descriptor)  # a `callmesh down` removed it between open and lock
-    holder = read(layout)
-    who = f" (process {holder.pid})" if holder else ""
+    pid = holder(layout)
+    who = f" (process {pid})" if pid else ""
     raise AlreadyRunning(
         f"a mesh is already running on `{layout.state}`{who}: use it, "
         "end it with `callmesh down`, or name another folder with --state-dir"
@@ -73,6 +75,20 @@ def is_running(layout: Layout) -> bool:
     return False
 
 
+def holder(layout: Layout) -> int:
+    """The process that holds the state folder; 0 if there is none, or it has not said so yet.
+
+    Known while it starts, and whatever became of the record.
+    """
+    if not is_running(layout):
+        return 0
+    try:
+        return int(layout.lock.read_text())
+    except (OSError, ValueError):
+        found = read(layout)
+        return found.pid if found else 0
+
+
 def write(layout: Layout, record: Record) -> None:
     """Publish the record, whole or not at all."""
     draft = layout.draft
@@ -84,8 +100,10 @@ def write(layout: Layout, record: Record) -> None:
 def read(layout: Layout) -> Record | None:
     """The record of the mesh that runs, or ran last; None if there is none."""
     try:
-        return Record(**json.loads(layout.record.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+        found = json.loads(layout.record.read_text())
+        # What a newer version has added is of no use here.
+        return Record(**{each.name: found[each.name] for each in fields(Record)})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
 
 

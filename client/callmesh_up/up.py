@@ -20,7 +20,7 @@ from types import FrameType
 
 from callmesh_agent.supervisor.launch import ensure_running
 from callmesh_up import detach, down, ports, record
-from callmesh_up.layout import Layout, LayoutProblem, prepare
+from callmesh_up.layout import Layout, LayoutProblem, is_of_state, prepare, unusable
 from callmesh_up.options import UpOptions
 from callmesh_up.record import Record
 from callmesh_up.speaker import Speaker
@@ -46,7 +46,7 @@ def run(options: UpOptions, layout: Layout) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Mesh(options, layout, say, began).run(told))
     except Exception as problem:  # noqa: BLE001 - the process boundary: told, then exit 1
-        for each in _sentences(problem):
+        for each in _sentences(problem, layout):
             say.problem(each)
         return 1
     return 0
@@ -67,13 +67,15 @@ class _Told:
         self.to_end = True
 
 
-def _sentences(problem: Exception) -> list[str]:
+def _sentences(problem: Exception, layout: Layout) -> list[str]:
     """Sentences for the person; what is a defect of ours is raised instead."""
     if isinstance(problem, ExceptionGroup):
-        return [text for each in problem.exceptions for text in _sentences(each)]
+        return [text for each in problem.exceptions for text in _sentences(each, layout)]
     ours = (CallmeshError, LayoutProblem, ports.PortProblem, record.AlreadyRunning)
     if isinstance(problem, ours):
         return [str(problem)]
+    if isinstance(problem, OSError) and is_of_state(layout, problem):
+        return [unusable(layout, problem)]
     raise problem
 
 

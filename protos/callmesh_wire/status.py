@@ -29,6 +29,12 @@ def details(error: errors.CallmeshError) -> bytes:
     return bytes(status.SerializeToString())
 
 
+def is_typed(problem: grpc.RpcError) -> bool:
+    """Whether the failed call was answered by callmesh, and not by a proxy or by gRPC itself."""
+    trailers: Iterable[Any] = problem.trailing_metadata() or ()
+    return any(key == DETAILS_KEY for key, _ in trailers)
+
+
 def from_rpc(problem: grpc.RpcError) -> errors.CallmeshError:
     """The typed error of a failed call.
 

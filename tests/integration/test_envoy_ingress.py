@@ -69,7 +69,7 @@ async def test_unknown_hosts_get_the_pages_or_nothing() -> None:
         for host in ("evil.example", "evil.example:PORT", "shop.localhost.evil.example", "shop"):
             answer = await client.get(mesh.ingress_url, headers=at(mesh, host))
             assert answer.status_code == 421, host
-            assert answer.text == "this host name is not served here\n"
+            assert answer.text.startswith("this host name is not served here: `callmesh get apps`")
 
 
 async def test_pages_that_are_away_are_answered_for() -> None:

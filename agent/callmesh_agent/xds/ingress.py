@@ -23,7 +23,7 @@ INGRESS = "callmesh/ingress"
 PAGES = "callmesh/pages"
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+\Z")
-_MISDIRECTED = "this host name is not served here\n"
+_MISDIRECTED = "this host name is not served here: `callmesh get apps` lists what is\n"
 _NO_PAGES = "no app is served at this address: `callmesh get apps` lists what there is\n"
 
 

@@ -97,7 +97,10 @@ class Router:
     def _find(self, method: str) -> _Route:
         route = self._routes.get(method)
         if route is None:
-            raise errors.UnimplementedError(f"there is no method `{method[:200]}`")
+            raise errors.UnimplementedError(
+                f"this version of the control plane has no method `{method[:200]}`: "
+                "install the same version of callmesh here and there"
+            )
         return route
 
     async def _respond(

@@ -150,14 +150,21 @@ def open_database(path: Path, loop: asyncio.AbstractEventLoop) -> Database:
     """Open or make the database (mode 0600), and begin a new epoch.
 
     Blocking: call it in a thread. Raises `FailedPreconditionError` when the
-    schema is newer than this code.
+    schema is newer than this code, or the file is damaged or not to be written.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     engine = _engine(path)
-    _bring_to_head(engine, path)
-    return Database(engine, _load(engine), loop)
+    try:
+        _bring_to_head(engine, path)
+        loaded = _load(engine)
+    except sa.exc.DatabaseError as problem:
+        raise FailedPreconditionError(
+            f"the store `{path}` cannot be used: {problem.orig}; make it this user's to write, "
+            "put back a copy of it, or begin anew with another state folder"
+        ) from None
+    return Database(engine, loaded, loop)
 
 
 def _is_task(column: sa.Column[str], name: str) -> sa.ColumnElement[bool]:

@@ -50,7 +50,7 @@ def test_a_second_mesh_on_the_folder_is_refused_and_named(found: layout.Layout) 
     held = record.acquire(found)
     record.write(found, record.Record(4711, "0.1.0", 1, 2, "r", 0.0))
     assert record.is_running(found)
-    with pytest.raises(record.AlreadyRunning, match=r"process 4711.*callmesh down"):
+    with pytest.raises(record.AlreadyRunning, match=rf"process {os.getpid()}.*callmesh down"):
         record.acquire(found)
     os.close(held)
     assert not record.is_running(found)

@@ -186,6 +186,28 @@ def test_a_taken_port_names_its_holder(ended: Mesh) -> None:
     assert not ended.processes()
 
 
+def test_what_is_over_a_limit_is_said_with_the_limit(deployed: Mesh, tmp_path: Path) -> None:
+    head = "import callmesh as flyte\nfrom callmesh.app import AppEnvironment, Parameter\n"
+    cases = {
+        "parameters=[Parameter(name='p', value='x' * 200_000)]": (
+            "the parameters have 200,009 bytes, most of them `p`: must be at most 122,880; "
+            "put what is long into a `File`"
+        ),
+        "env_vars={'A': 'x' * 200_000}": "env_vars[A]` must be at most 131,071 bytes",
+        "scaling=flyte.app.Scaling(replicas=5000)": "`min_replicas`",
+    }
+    for number, (text, message) in enumerate(cases.items()):
+        file = tmp_path / f"wi_limit_{number}.py"
+        app = f"env = AppEnvironment(name='wi-limit', args=['true'], {text})\n"
+        file.write_text(head + app)
+        said = _refused(deployed, ("deploy", str(file)), 2)
+        assert message.strip("`") in said, said
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x" * 2_000_000)
+    said = _refused(deployed, ("create", "secret", "wi", "--from-file", str(secret)), 2)
+    assert "`value` has 2,000,000 bytes: must be at most 1,048,576" in said
+
+
 def test_an_unknown_host_and_an_unknown_app_at_the_ingress(deployed: Mesh) -> None:
     status, body = deployed.get("wi-nothing")
     assert (status, body.split(":")[0]) == (404, "there is no app `wi-nothing`")

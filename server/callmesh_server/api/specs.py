@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ MAX_REPLICAS = 1_000
 MAX_WORDS = 1_000
 MAX_TASKS = 2_000
 MAX_PARAMETERS = 1_000
+# Bytes of JSON: an instance gets all of them in one environment variable.
+MAX_PARAMETER_TEXT = 120 * 1024
 MAX_LOCK = 512 * 1024
 MAX_SCHEMA = 1024 * 1024
 MAX_RETRIES = 1_000
@@ -75,6 +78,14 @@ def _check_app_calls(spec: scheduler_pb2.AppSpec, where: str, problems: Problems
             problems.env_name(parameter.env_var, f"{where}: parameter `{parameter.name[:60]}`")
         if parameter.WhichOneof("value") == "app_endpoint":
             problems.name(check_app, parameter.app_endpoint, f"{where}: parameters")
+    texts = {each.name: each.text for each in spec.parameters if each.text}
+    size = len(json.dumps(texts))
+    if size > MAX_PARAMETER_TEXT:
+        longest = max(texts, key=lambda name: len(texts[name]))
+        problems.add(
+            f"{where}: the parameters have {size:,} bytes, most of them `{longest[:60]}`: must be "
+            f"at most {MAX_PARAMETER_TEXT:,}; put what is long into a `File`"
+        )
     for name in ("request", "startup", "drain"):
         if spec.timeouts.HasField(name):
             span = getattr(spec.timeouts, name)

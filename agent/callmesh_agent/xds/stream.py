@@ -122,8 +122,13 @@ class Stream:
         return [r for s in self._subscriptions.values() for r in s.rejected.values()]
 
     def retry_rejected(self) -> None:
-        """Send what was rejected once more: what was in its way may be gone."""
+        """Send what was rejected once more: what was in its way may be gone.
+
+        What is on its way already stays: its answer has to find it there.
+        """
         for subscription in self._subscriptions.values():
+            if subscription.awaited:
+                continue
             for name in subscription.rejected:
                 subscription.sent.pop(name, None)
 

@@ -203,6 +203,13 @@ def test_rejection_names_the_resource_and_ends_with_an_ack(world: World) -> None
     peer.stream.retry_rejected()
     assert peer.due() == [f"Listener: {INGRESS} shop taken"]
     assert peer.stream.rejections == [rejection]
+    # A client that is slower than the retries still says which one it refuses.
+    peer.stream.retry_rejected()
+    assert peer.due() == []
+    assert peer.ack(LISTENER, "taken: cannot bind 'x'") == []
+    assert [each.name for each in peer.stream.rejections] == ["taken"]
+    peer.stream.retry_rejected()
+    assert peer.due() == [f"Listener: {INGRESS} shop taken"]
     peer.ack(LISTENER)
     assert peer.stream.rejections == []
 

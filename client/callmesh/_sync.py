@@ -46,11 +46,13 @@ class _Awaited(Generic[R]):
         self._task: asyncio.Task[None]
         self._result: R
         self._problem: BaseException | None = None
+        self._is_over = False
 
     def start(self) -> None:
         """Run it. On the loop, in the context of whoever waits."""
         # The thread that waits owns it, and cancels it when it waits no longer.
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._never_begun)
 
     def cancel(self) -> None:
         """Nobody waits. On the loop, after `start`."""
@@ -80,6 +82,14 @@ class _Awaited(Generic[R]):
         except BaseException as problem:  # noqa: BLE001 - raised again in the thread
             self._problem = problem
         finally:
+            self._is_over = True
+            self._ended.release()
+
+    def _never_begun(self, _task: asyncio.Task[None]) -> None:
+        """Wake the thread also where the task was cancelled before its first step."""
+        if not self._is_over:
+            self._coroutine.close()
+            self._problem = asyncio.CancelledError()
             self._ended.release()
 
 

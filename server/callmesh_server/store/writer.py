@@ -83,6 +83,10 @@ class _Full(Exception):
     """The disk has no room for a commit; nothing of it was written."""
 
 
+class _Apart(Exception):
+    """One of several writes breaks a constraint: each has to be committed alone."""
+
+
 class DuplicateError(AlreadyExistsError):
     """A unique column's value was there already."""
 
@@ -189,6 +193,11 @@ class Writer:
             refused = [write for write in writes if write.refusable]
             self._tell((write.done, self._no_room()) for write in refused)
             return [write for write in writes if not write.refusable]
+        except _Apart:
+            # What is on disk must not wait with what finds no room.
+            found = [self._committed_or_kept(cursor, [each]) for each in writes]
+            full = [kept for kept in found if kept is not None]
+            return [each for kept in full for each in kept] if full else None
         self._tell(zip((write.done for write in writes), outcomes, strict=True))
         return None
 
@@ -223,7 +232,7 @@ class Writer:
     def _commit_together(
         self, cursor: Any, writes: Sequence[_Write], driver: Any
     ) -> list[CallmeshError | None]:
-        """One transaction; where a constraint breaks it, one for each write.
+        """One transaction. Raises `_Apart` where a constraint breaks that of several writes.
 
         A lone statement is a transaction by itself.
         """
@@ -237,7 +246,7 @@ class Writer:
                 cursor.execute("ROLLBACK")
             if len(writes) == 1:
                 return [DuplicateError(f"it exists already ({problem})")]
-            return [self._commit_together(cursor, [each], driver)[0] for each in writes]
+            raise _Apart from None
         if not is_lone:
             cursor.execute("COMMIT")
         return outcomes

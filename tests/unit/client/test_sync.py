@@ -143,6 +143,15 @@ def test_an_interrupted_wait_cancels_the_body() -> None:
     assert ended.wait(5)
 
 
+async def test_a_body_that_is_cancelled_before_it_begins_wakes_its_thread() -> None:
+    awaited = _sync._Awaited(double.aio(1))
+    awaited.start()
+    awaited.cancel()
+    await asyncio.to_thread(awaited.wait)
+    with pytest.raises(asyncio.CancelledError):
+        awaited.result()
+
+
 def test_an_interrupted_iteration_closes_its_generator() -> None:
     ended = threading.Event()
 

@@ -17,6 +17,14 @@ def shared_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         yield mesh
 
 
+@pytest.fixture(scope="module")
+def file_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A mesh of one file's own, for whoever minds what else is on it."""
+    home = tmp_path_factory.mktemp("mesh")
+    with Mesh(state=home / "callmesh" / "default").running() as mesh:
+        yield mesh
+
+
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[Mesh]:
     """A mesh of this test's own, for whoever kills something."""

@@ -29,14 +29,6 @@ def starts_a_mesh(page: Path) -> bool:
     )
 
 
-@pytest.fixture(scope="module")
-def pages_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A mesh on which nothing is but what the pages deploy."""
-    home = tmp_path_factory.mktemp("mesh")
-    with Mesh(state=home / "callmesh" / "default").running() as mesh:
-        yield mesh
-
-
 @pytest.fixture
 def mesh_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
     """The pages' mesh, cleared afterwards; for a page that starts one, a state folder."""
@@ -47,7 +39,7 @@ def mesh_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         finally:
             own.cli("down", "--purge")
         return
-    shared: Mesh = request.getfixturevalue("pages_mesh")
+    shared: Mesh = request.getfixturevalue("file_mesh")
     yield shared
     for app in shared.json("get", "apps"):
         shared.cli("delete", "app", app["name"])

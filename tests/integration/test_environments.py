@@ -120,8 +120,8 @@ def test_two_versions_of_a_package_work_side_by_side(mesh: Mesh, tmp_path: Path)
     assert built(mesh) == environments
     assert mesh.get("old-words")[1].split()[1] == pid
 
-    shutil.rmtree(mesh.state / "agent" / "environments" / Path(python).parts[-3])
     mesh.down()
+    shutil.rmtree(mesh.state / "agent" / "environments" / Path(python).parts[-3])
     mesh.up()
     eventually(60, "the app is back", lambda: mesh.get("old-words")[0] == 200)
     versions = mesh.json("run", str(file), "versions", "--no-deps")

@@ -82,14 +82,14 @@ RETURNS = {
 
 
 @pytest.fixture(scope="module")
-def bad(shared_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def bad(file_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """The mesh with the code above on it."""
     file = tmp_path_factory.mktemp("bad") / "bad.py"
     file.write_text(CODE)
-    shared_mesh.cli("deploy", str(file))
-    _run(shared_mesh, "neighbour", x=1)
-    yield shared_mesh
-    shared_mesh.cli("delete", "app", "beside")
+    file_mesh.cli("deploy", str(file))
+    _run(file_mesh, "neighbour", x=1)
+    yield file_mesh
+    file_mesh.cli("delete", "app", "beside")
 
 
 @pytest.mark.parametrize("name", ENDS)

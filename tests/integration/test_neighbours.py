@@ -94,16 +94,16 @@ APP_PROVOCATIONS = {
 
 
 @pytest.fixture(scope="module")
-def nb(shared_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def nb(file_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """The mesh with the code above on it."""
     folder = tmp_path_factory.mktemp("neighbours")
     for name, text in (("nb_bad", CODE), ("nb_socket", SOCKET)):
         (folder / f"{name}.py").write_text(text)
-        shared_mesh.cli("deploy", str(folder / f"{name}.py"))
-    _neighbours_answer(shared_mesh)
-    yield shared_mesh
+        file_mesh.cli("deploy", str(folder / f"{name}.py"))
+    _neighbours_answer(file_mesh)
+    yield file_mesh
     for app in ("nb-beside", "nb-rogue"):
-        shared_mesh.cli("delete", "app", app)
+        file_mesh.cli("delete", "app", app)
 
 
 @pytest.mark.parametrize("name", PROVOCATIONS)

@@ -50,14 +50,14 @@ Place = str | tuple[str, int]
 
 
 @pytest.fixture(scope="module")
-def wc(shared_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def wc(file_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """The mesh with the code above on it."""
     file = tmp_path_factory.mktemp("clients") / "wc_code.py"
     file.write_text(CODE)
-    shared_mesh.cli("deploy", str(file))
-    _everybody_is_served(shared_mesh)
-    yield shared_mesh
-    shared_mesh.cli("delete", "app", "wc-web")
+    file_mesh.cli("deploy", str(file))
+    _everybody_is_served(file_mesh)
+    yield file_mesh
+    file_mesh.cli("delete", "app", "wc-web")
 
 
 def test_garbage_ends_nothing_and_takes_no_memory(wc: Mesh) -> None:
@@ -123,7 +123,7 @@ def _places(mesh: Mesh) -> list[Place]:
 def _open(place: Place) -> socket.socket:
     family = socket.AF_UNIX if isinstance(place, str) else socket.AF_INET
     client = socket.socket(family, socket.SOCK_STREAM)
-    client.settimeout(1)
+    client.settimeout(10)
     client.connect(place)
     return client
 

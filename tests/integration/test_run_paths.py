@@ -29,6 +29,20 @@ def test_a_local_path_is_stored(shared_mesh: Mesh, tmp_path: Path, where: tuple[
     )
 
 
+def test_a_file_over_the_limit_is_refused_before_it_is_read(
+    shared_mesh: Mesh, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.bin"
+    with large.open("wb") as file:
+        file.truncate(6 << 30)
+    refused = shared_mesh.cli("run", FILE, "read", "--file", str(large), check=False)
+    large.unlink()
+    assert refused.returncode == 2
+    assert "has 6.0 GiB, and the mesh keeps files of 5 GiB at most" in " ".join(
+        refused.stderr.split()
+    )
+
+
 def test_for_a_deployed_task_and_by_reference(shared_mesh: Mesh, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("deployed")
     shared_mesh.cli("deploy", FILE)

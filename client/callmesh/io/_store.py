@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from callmesh import _blobs, _places, _runtime, settings
 from callmesh._sync import bridge
 from callmesh_wire.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from callmesh_wire.limits import MAX_BLOB
 
 SCHEME = "callmesh://"
 # A web server that says nothing for so long is given up, seconds.
@@ -27,7 +28,12 @@ _PIECE = 1 << 20
 
 
 async def put(path: Path) -> tuple[str, str, int]:
-    """Store a file's content: its location, its SHA-256 and its size in bytes."""
+    """Store a file's content: its location, its SHA-256 and its size in bytes.
+
+    Raises `InvalidArgumentError` for a file that is too large for the mesh.
+    """
+    if not _is_local():
+        _check_size(path)
     digest, size = await asyncio.to_thread(measure, path)
     if _is_local():
         return str(await asyncio.to_thread(_keep, path, digest)), digest, size
@@ -95,6 +101,17 @@ def scratch() -> Path:
 
 def _is_local() -> bool:
     return not _runtime.workload_socket() and settings.current().mode == settings.LOCAL
+
+
+def _check_size(path: Path) -> None:
+    """Before it is read: that takes a while."""
+    size = path.stat().st_size
+    if size > MAX_BLOB:
+        raise InvalidArgumentError(
+            f"`{path}` has {size / 1024**3:.1f} GiB, and the mesh keeps files of "
+            f"{MAX_BLOB // 1024**3} GiB at most: leave it where the task can read it, and pass "
+            "its path as text"
+        )
 
 
 def measure(path: Path) -> tuple[str, int]:

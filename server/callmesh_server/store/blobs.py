@@ -21,9 +21,9 @@ from callmesh_wire.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from callmesh_wire.limits import MAX_BLOB
 
 CHUNK = 1024 * 1024
-MAX_SIZE = 5 * 1024**3
 # How values and lists of files begin: JSON arrays and objects, and pickles.
 _MAY_NAME = (b"[", b"{", b"\x80")
 
@@ -104,8 +104,10 @@ class Blobs:
         ``size`` say, `ExhaustedError` when the disk is full. The bytes of a blob
         that is here already are not kept.
         """
-        if not 0 <= size <= MAX_SIZE:
-            raise InvalidArgumentError(f"`size` is {size}: must be between 0 and {MAX_SIZE}")
+        if not 0 <= size <= MAX_BLOB:
+            raise InvalidArgumentError(
+                f"a blob of {size} bytes is refused: it may have {MAX_BLOB} at most"
+            )
         target = self.path(digest)
         if self.claim(digest):
             async for _ in chunks:

@@ -34,7 +34,7 @@ _FENCE = re.compile(r"^```(.*)$")
 _FILE = re.compile(r"^# file: (\S+?)(, continued)?$")
 _VARIES = [
     (re.compile(r"\b(localhost|127\.0\.0\.1):\d+"), r"\1:PORT"),
-    (re.compile(r"\br(?=[a-z]*\d)[a-z0-9]{11,15}\b"), "RUN"),
+    (re.compile(r"\br(?:(?=[a-z]*\d)[a-z0-9]{11,15}|[0-9a-v]{13})\b"), "RUN"),
     (re.compile(r"[~/][^\s()]*/callmesh/default\b"), "STATE"),
     (re.compile(r"\bversion [0-9a-f]{12}\b"), "version VERSION"),
     (re.compile(r"\b([a-z0-9-]+-\d+)-[a-z0-9]{5}\b"), r"\1-ID"),

@@ -153,6 +153,11 @@ def link_target(app: scheduler_pb2.App, path: str) -> str:
     return f"{app.url.rstrip('/')}{path}" if app.url and path.startswith("/") else ""
 
 
+def called(run: scheduler_pb2.Run) -> str:
+    """What the run is a call of: its task, or the traced function that was a step of it."""
+    return f"{run.step} (traced)" if run.step else run.task
+
+
 def signature(task: scheduler_pb2.TaskSpec) -> str:
     """The task as a user would call it: ``(text: str, top: int = …) -> list[str]``."""
     parts = [

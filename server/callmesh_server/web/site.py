@@ -190,6 +190,7 @@ def _templates() -> Environment:
         "replicas": show.replicas,
         "mesh_name": show.mesh_name,
         "link_target": show.link_target,
+        "called": show.called,
         "signature": show.signature,
         "size": show.size,
         "tone": show.tone,

@@ -55,6 +55,8 @@ def records() -> tuple[dict[str, scheduler_pb2.App], dict[str, scheduler_pb2.Run
         ("r1", scheduler_pb2.RUN_PHASE_SUCCEEDED, ""),
         ("r2", scheduler_pb2.RUN_PHASE_RUNNING, "r1"),
         ("r3", scheduler_pb2.RUN_PHASE_FAILED, "r2"),
+        ("r4", scheduler_pb2.RUN_PHASE_SUCCEEDED, ""),
+        ("r5", scheduler_pb2.RUN_PHASE_SUCCEEDED, "r4"),
     ):
         run = runs[name] = scheduler_pb2.Run(
             name=name,
@@ -67,6 +69,8 @@ def records() -> tuple[dict[str, scheduler_pb2.App], dict[str, scheduler_pb2.Run
         )
         run.inputs["words"].json = b'["<b>bold</b>"]'
     runs["r1"].outputs.add(json=b'"done"')
+    runs["r4"].cached_from, runs["r4"].message = "r1", "not executed: run `r1` had equal inputs"
+    runs["r5"].step = "ask_bank"
     error = runs["r3"].error
     error.type, error.message, error.traceback = "ValueError", "empty", "line 1 in join"
     return apps, runs
@@ -150,6 +154,19 @@ async def test_run_page_shows_relatives_values_and_log_escaped(pages: httpx.Asyn
     assert "hello &lt;world&gt;" in page
     assert "<b>bold" not in page
     assert "http-equiv" not in page
+
+
+async def test_what_did_not_execute_has_no_attempts_and_says_so_once(
+    pages: httpx.AsyncClient,
+) -> None:
+    cached = (await pages.get("/runs/r4")).text
+    assert cached.count("had equal inputs") == 1
+    assert "ask_bank (traced)" in cached
+    step = (await pages.get("/runs/r5")).text
+    assert "ask_bank (traced)" in step
+    for page in (cached, step):
+        assert "Attempts" not in page
+        assert "hello" not in page
 
 
 async def test_run_page_refreshes_while_it_runs(pages: httpx.AsyncClient) -> None:

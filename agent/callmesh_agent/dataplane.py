@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from google.protobuf.message import DecodeError
 
@@ -92,12 +91,12 @@ class DataPlane:
         return self.endpoints
 
     async def report_views(self, report: Callable[[int], None]) -> None:
-        """Say of each view when Envoy has taken it, or has had its time. Never ends."""
+        """Say of each view when Envoy has taken it, however late. Never ends."""
         while True:
             await self._viewed.wait()
             self._viewed.clear()
             version = self._view.version
-            await self._within_limit(self.ads.taken(self._version))
+            await self.ads.taken(self._version)
             report(version)
 
     def set_local(self, rotation: Mapping[str, LocalEndpoint]) -> None:
@@ -117,12 +116,9 @@ class DataPlane:
 
     async def taken(self) -> None:
         """Wait until Envoy has the endpoints that were published last, within a limit."""
-        await self._within_limit(self.ads.acked(self._version))
-
-    async def _within_limit(self, taking: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(ACK_LIMIT):
-                await taking
+                await self.ads.acked(self._version)
         except TimeoutError:
             log.warning("Envoy has not taken version %d within %g s", self._version, ACK_LIMIT)
 

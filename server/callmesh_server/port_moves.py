@@ -48,3 +48,4 @@ class PortMoves:
             moved.endpoint = self._addresses.endpoint(port)
             self._applier.also(f"port/{app.mesh_port}/{port}", changes)
             self._applier.perform([PutApp(moved)])
+            self._routed.forget(name)

@@ -156,7 +156,7 @@ class Parts:
         ports = MeshPorts(database)
         self.collector = Collector(live, database, blobs, settings.caps)
         self.secrets = Secrets(settings.secret_key, database)
-        routed = Routed(ledger.world, changes)
+        routed = Routed(ledger.world, changes, asyncio.get_running_loop().call_later)
         self.sessions = Sessions(
             ledger, tasks.create_task, routed=routed, epoch=epoch, lease=settings.lease_seconds
         )

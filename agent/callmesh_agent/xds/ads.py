@@ -28,7 +28,8 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 # program holds is the usual reason, and nobody tells when it is free.
 RETRY_REJECTED = 2.0
 
-_Has = Callable[[Stream], bool]
+# Of the streams of the Envoys that are connected.
+_Have = Callable[[list[Stream]], bool]
 
 
 class AdsServer:
@@ -46,7 +47,7 @@ class AdsServer:
         self._connections: set[_Connection] = set()
         self._rejections: list[Rejection] = []
         self._refused = asyncio.Event()
-        self._waiting: list[tuple[_Has, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[_Have, asyncio.Future[None]]] = []
 
     async def run(self, started: Callable[[], None]) -> None:
         """Serve until cancelled. ``started`` is called once the socket is open.
@@ -77,20 +78,23 @@ class AdsServer:
         longer waited for; one that rejects endpoints is, until a later
         snapshot is taken: bound the wait.
         """
-        await self._until(lambda state: state.endpoints_version >= version)
+        await self._until(lambda envoys: all(each.endpoints_version >= version for each in envoys))
 
     async def taken(self, version: int) -> None:
-        """Wait until every connected Envoy has answered all of that version, listeners too.
+        """Wait until an Envoy, and each that is connected, has answered all of that version.
 
-        What it refuses counts as answered. Otherwise as `acked`.
+        Listeners too; what it refuses counts as answered. Waits for as long as
+        there is no Envoy.
         """
-        await self._until(lambda state: state.whole_version >= version)
+        await self._until(
+            lambda envoys: bool(envoys) and all(each.whole_version >= version for each in envoys)
+        )
 
-    async def _until(self, has: _Has) -> None:
-        if self._have(has):
+    async def _until(self, have: _Have) -> None:
+        if have(self._envoys()):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (has, waiter)
+        entry = (have, waiter)
         self._waiting.append(entry)
         try:
             await waiter
@@ -102,12 +106,9 @@ class AdsServer:
         """What clients refuse now."""
         return list(self._rejections)
 
-    def _have(self, has: _Has) -> bool:
-        return all(
-            has(connection.state)
-            for connection in self._connections
-            if connection.state.client is Client.ENVOY
-        )
+    def _envoys(self) -> list[Stream]:
+        states = (connection.state for connection in self._connections)
+        return [state for state in states if state.client is Client.ENVOY]
 
     async def _serve(self, requests: AsyncIterator[Any], context: Any) -> None:
         """One client's stream, until it leaves."""
@@ -144,8 +145,9 @@ class AdsServer:
 
     def _changed(self) -> None:
         """Tell who waits for acks or rejections."""
-        for has, waiter in self._waiting:
-            if not waiter.done() and self._have(has):
+        envoys = self._envoys()
+        for have, waiter in self._waiting:
+            if not waiter.done() and have(envoys):
                 waiter.set_result(None)
         rejections = [r for c in self._connections for r in c.state.rejections]
         if rejections != self._rejections:

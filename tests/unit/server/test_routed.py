@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from callmesh_server.changes import AppChanged, Changes
 from callmesh_server.core.actions import PutApp
 from callmesh_server.core.ledger import Ledger
@@ -20,7 +22,10 @@ class Told:
         self.ledger, changes = Ledger(), Changes()
         self.count = 0
         changes.listen(AppChanged(NAME), self._tell)
-        self.routed = Routed(self.ledger.world, changes)
+        self.timers: list[Callable[[], None]] = []
+        self.routed = Routed(
+            self.ledger.world, changes, lambda _, elapsed: self.timers.append(elapsed)
+        )
 
     def put(self, revision: int, state: scheduler_pb2.AppState = READY) -> scheduler_pb2.App:
         app = scheduler_pb2.App(revision=revision, serving_revision=revision, state=state)
@@ -91,3 +96,59 @@ def test_what_failed_is_told_at_once_and_is_routed_to_anew() -> None:
     assert told.routed.hides(app)
     told.routed.taken("one", 2)
     assert not told.routed.hides(app)
+
+
+def test_a_node_that_joins_does_not_hide_what_was_routed_to() -> None:
+    told = Told()
+    app = told.put(1)
+    told.routed.viewed(1)
+    assert not told.routed.hides(app)
+    told.routed.joined("one")
+    assert not told.routed.hides(app)
+    # The next revision waits for it.
+    app = told.put(2)
+    told.routed.viewed(2)
+    assert told.routed.hides(app)
+
+
+def test_a_node_that_takes_too_long_does_not_hold_up_the_others() -> None:
+    told = Told()
+    for node in ("one", "two"):
+        told.routed.joined(node)
+    app = told.put(1)
+    told.routed.viewed(1)
+    (elapsed,) = told.timers
+    elapsed()
+    assert told.routed.hides(app), "it can be called nowhere"
+    told.routed.taken("two", 1)
+    assert not told.routed.hides(app)
+    assert told.count == 1
+
+
+def test_the_time_of_an_earlier_revision_is_not_that_of_the_next() -> None:
+    told = Told()
+    for node in ("one", "two"):
+        told.routed.joined(node)
+    told.put(1)
+    told.routed.viewed(1)
+    app = told.put(2)
+    told.routed.viewed(2)
+    told.routed.taken("two", 2)
+    told.timers[0]()
+    assert told.routed.hides(app)
+    told.timers[1]()
+    assert not told.routed.hides(app)
+
+
+def test_an_app_that_moves_to_another_port_waits_for_the_next_view() -> None:
+    told = Told()
+    told.routed.joined("one")
+    app = told.put(1)
+    told.routed.viewed(1)
+    told.routed.forget(NAME)
+    told.routed.taken("one", 1)
+    assert told.routed.hides(app)
+    told.routed.viewed(2)
+    told.routed.taken("one", 2)
+    assert not told.routed.hides(app)
+    assert told.count == 1

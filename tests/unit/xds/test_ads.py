@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import pytest
 
+from callmesh_agent import dataplane
+from callmesh_agent.config import AgentSettings
+from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.xds import ads, descriptors
 from callmesh_agent.xds.ads import AdsServer, client_bootstrap
 from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, LISTENER, ROUTES
@@ -237,3 +240,52 @@ async def test_a_refused_listener_counts_as_taken(path: str, world: World) -> No
         error = "Error adding/updating listener(s) shop: cannot bind '127.0.0.1:20001'"
         await client.say(LISTENER, nonce=listeners.nonce, error=error)
         await asyncio.wait_for(served.ads.taken(1), 5)
+
+
+async def test_nothing_is_taken_while_there_is_no_envoy(path: str, world: World) -> None:
+    world.add("shop", "one")
+    async with serving(path) as served, asyncio.TaskGroup() as group:
+        served.ads.publish(world.compile())
+        waiter = group.create_task(served.ads.taken(1))
+        async with envoy(path) as client:
+            await subscribed(client, world)
+        done, _ = await asyncio.wait([waiter], timeout=0.1)
+        assert not done
+        waiter.cancel()
+
+
+async def test_a_view_is_reported_once_it_is_taken_however_late(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataplane, "ACK_LIMIT", 0.01)
+    world.add("shop", "one")
+    reported: list[int] = []
+    settings = AgentSettings(
+        state_dir=tmp_path, runtime_dir=tmp_path, ingress_port=7480,
+        pages_socket=tmp_path / "web.sock", version="1",
+    )  # fmt: skip
+    plane = DataPlane(settings, print, print)
+    started = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(plane.ads.run(started.set)),
+            group.create_task(plane.report_views(reported.append)),
+        ]
+        await started.wait()
+        plane.receive_view(world.view)
+        async with envoy(str(settings.ads_socket)) as client:
+            await client.say(ENDPOINTS, "shop", nonce=await subscribed(client, world))
+            await client.say(LISTENER)
+            listeners = await client.hear()
+            await client.say(ROUTES, "shop", INGRESS)
+            routes = await client.hear()
+            await client.say(ROUTES, "shop", INGRESS, nonce=routes.nonce)
+            await asyncio.sleep(0.1)
+            assert reported == []
+            await client.say(LISTENER, nonce=listeners.nonce)
+            async with asyncio.timeout(5):
+                while not reported:
+                    await asyncio.sleep(0.01)
+        assert reported == [world.view.version]
+        for each in tasks:
+            each.cancel()

@@ -46,8 +46,10 @@ class MeshPorts:
         return port, [self._records.put_port(port, name.mesh_name, 0.0)]
 
     def refused(self, node: str, refused: Iterable[int]) -> None:
-        """Ports that a node cannot bind now: all of them."""
+        """Ports that a node cannot bind now: all of them; none of one that has left."""
         self._refused[node] = frozenset(refused)
+        if not self._refused[node]:
+            del self._refused[node]
 
     def reassign(self, name: AppName) -> tuple[int, list[Change]]:
         """Another port than the one that somebody else has; the old one becomes a tombstone."""

@@ -242,6 +242,7 @@ class Sessions:
             return
         del self._sessions[session.node]
         self._routed.left(session.node)
+        self._ports_taken(session.node, ())
         for node, chunks in self._logs.values():
             if node == session.node:
                 chunks.put_nowait(node_pb2.LogChunk(end=True, error="the node disconnected"))

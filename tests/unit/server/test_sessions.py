@@ -97,6 +97,28 @@ async def test_a_second_session_of_a_node_ends_the_first(start_mesh: Any) -> Non
         assert [each.connected for each in nodes] == [False]
 
 
+async def test_ports_that_a_node_cannot_bind_are_avoided_until_it_leaves(start_mesh: Any) -> None:
+    async def port_of(name: str) -> int:
+        found = await mesh.client.call(f"{S}/GetApp", pb.GetAppRequest(name=name))
+        return int(found.app.mesh_port)
+
+    async with start_mesh(instances_ready=False) as mesh:
+        await deploy(mesh)
+        first = await port_of("web")
+        mesh.agent.say(ports_taken=node_pb2.PortsTaken(ports=[first, first + 1]))
+        async with asyncio.timeout(5):
+            while await port_of("web") == first:
+                await asyncio.sleep(0.01)
+        assert await port_of("web") == first + 2
+        mesh.agent.hang_up()
+        async with asyncio.timeout(5):
+            while mesh.server.sessions.connected("local"):
+                await asyncio.sleep(0.01)
+        other = pb.AppSpec(name="other", kind=pb.APP_KIND_COMMAND, args=["x"])
+        await mesh.client.call(f"{S}/Deploy", pb.DeployRequest(version="v1", apps=[other]))
+        assert await port_of("other") == first + 1
+
+
 async def outcome_of(session: Any) -> str:
     try:
         await session

@@ -193,12 +193,14 @@ class Mesh:
                 return each
         raise errors.NotFoundError(f"there is no node `{name}`: see `callmesh get nodes`")
 
-    def server(self, timeout: float = TIMEOUT) -> scheduler_pb2.GetServerResponse:
-        """What the control plane is."""
+    def server(
+        self, timeout: float = TIMEOUT, *, storage: bool = False
+    ) -> scheduler_pb2.GetServerResponse:
+        """What the control plane is; with ``storage`` also what it keeps on its disk."""
         return self.ask(
             scheduler_pb2.GetServerResponse,
             "SchedulerService/GetServer",
-            scheduler_pb2.GetServerRequest(),
+            scheduler_pb2.GetServerRequest(storage=storage),
             timeout,
         )
 

@@ -21,7 +21,7 @@ def status_command(where: Where, *, as_json: bool) -> None:
     from callmesh.cli import mesh, shapes, spans, stories
 
     connected = mesh.connect(where)
-    server, nodes = connected.server(), connected.nodes()
+    server, nodes = connected.server(storage=as_json), connected.nodes()
     if as_json:
         output.show_json(shapes.server(server, nodes))
         return

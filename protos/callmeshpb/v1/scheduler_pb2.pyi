@@ -1024,8 +1024,10 @@ class ListNodesResponse(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetServerRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("storage",)
+    STORAGE_FIELD_NUMBER: _ClassVar[int]
+    storage: bool
+    def __init__(self, storage: bool = ...) -> None: ...
 
 class GetServerResponse(_message.Message):
     __slots__ = ("version", "protocol_version", "state_dir", "ingress_url", "started_at", "epoch", "pid", "caller", "storage")

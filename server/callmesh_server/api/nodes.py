@@ -42,7 +42,7 @@ class NodesApi:
         )
 
     async def get_server(
-        self, _request: scheduler_pb2.GetServerRequest, caller: Caller
+        self, request: scheduler_pb2.GetServerRequest, caller: Caller
     ) -> scheduler_pb2.GetServerResponse:
         """What this server is."""
         return scheduler_pb2.GetServerResponse(
@@ -54,7 +54,7 @@ class NodesApi:
             epoch=self._epoch,
             pid=os.getpid(),
             caller=caller.label,
-            storage=await asyncio.to_thread(_storage, self._settings),
+            storage=await asyncio.to_thread(_storage, self._settings) if request.storage else (),
         )
 
     def _whole(self, name: str) -> scheduler_pb2.Node:

@@ -378,6 +378,11 @@ class TestNodes:
         assert [(each.name, each.connected) for each in nodes] == [("local", True)]
         server = await mesh.client.call(f"{S}/GetServer", pb.GetServerRequest())
         assert (server.epoch, server.ingress_url) == (1, "http://localhost:7480")
+        assert not server.storage
+        server = await mesh.client.call(f"{S}/GetServer", pb.GetServerRequest(storage=True))
+        store, blobs = server.storage
+        assert (store.kind, blobs.kind, blobs.count) == ("store", "blobs", 0)
+        assert store.bytes > 0
 
 
 class TestSecondLife:

@@ -122,12 +122,10 @@ class Environments:
 
     @contextlib.asynccontextmanager
     async def _locked(self, key: str, tell: Tell) -> AsyncIterator[int]:
-        path = self._folder / f".{key}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while (descriptor := _try_lock(self._lock_of(key))) is None:
+            tell("waits for a build that is under way")
+            await asyncio.sleep(LOOK)
         try:
-            while not _try_lock(descriptor):
-                tell("waits for a build that is under way")
-                await asyncio.sleep(LOOK)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -146,10 +144,24 @@ class Environments:
         found = []
         for target in self._folder.glob("[!.]*"):
             if not (target / META).exists():
-                with (self._folder / f".{target.name}.lock").open("ab") as lock:
-                    if _try_lock(lock.fileno()):
-                        found.append(target.name)
+                lock = _try_lock(self._lock_of(target.name))
+                if lock is not None:
+                    os.close(lock)
+                    found.append(target.name)
         return found
+
+    def remove_locks(self) -> None:
+        """Remove the lock files of environments that are gone."""
+        for path in self._folder.glob(".*.lock"):
+            target = self._folder / path.name[1:].removesuffix(".lock")
+            lock = None if target.exists() else _try_lock(path)
+            if lock is not None:
+                if not target.exists():
+                    path.unlink()
+                os.close(lock)
+
+    def _lock_of(self, key: str) -> Path:
+        return self._folder / f".{key}.lock"
 
     def touch(self, in_use: Collection[str]) -> None:
         """Note that environments are being used."""
@@ -187,12 +199,18 @@ def _is_ready(target: Path) -> bool:
     return (target / META).is_file() and (target / "bin" / "python").exists()
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(path: Path) -> int | None:
+    """A descriptor that holds the lock; None where somebody else does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        # A file that was removed before it was locked keeps nobody apart.
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
 
 
 async def _run(

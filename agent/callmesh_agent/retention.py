@@ -80,6 +80,7 @@ class Retention:
         gone += more
         for folder in (settings.bundles_dir, settings.environments_dir):
             await asyncio.to_thread(shelf.free, folder)
+        await asyncio.to_thread(self._environments.remove_locks)
         for kind in LOG_KINDS:
             folder = settings.logs_dir / kind
             gone += await asyncio.to_thread(prune_logs, folder, in_use(), time.time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import subprocess
@@ -194,6 +195,26 @@ class TestOnDisk:
         # What a crash left is found where nobody needs it any more.
         (built.folder("k2")).mkdir()
         assert built.halves() == ["k2"]
+
+    async def test_a_lock_goes_with_its_environment(self, built, wheels, tmp_path):
+        await built.build("k1", image_of(wheels, "tiny==1.0"), print)
+        folder = tmp_path / "environments"
+        built.remove_locks()
+        assert (folder / ".k1.lock").exists()
+        shelf.discard(folder, ["k1"])
+        with (folder / ".k1.lock").open("rb") as build_under_way:
+            fcntl.flock(build_under_way, fcntl.LOCK_EX)
+            built.remove_locks()
+            assert (folder / ".k1.lock").exists()
+            # Who waits for the lock gets the one that is at its place then.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(built.build("k1", image_of(wheels, "tiny==1.0"), print))
+                await asyncio.sleep(0.2)
+                (folder / ".k1.lock").unlink()
+        assert list(built.entries()) == ["k1"]
+        shelf.discard(folder, ["k1"])
+        built.remove_locks()
+        assert not (folder / ".k1.lock").exists()
 
 
 def test_the_longest_unused_goes_first_and_nothing_in_use() -> None:

@@ -69,6 +69,14 @@ def test_a_run_is_aborted(hook: Hook) -> None:
     assert ended(hook, body["name"])["phase"] == "aborted"
 
 
+@pytest.mark.parametrize("name", ["add", "hooked.add", "rest", "hooked.rest"])
+def test_a_task_is_allowed_by_each_of_its_names(hook: Hook, name: str) -> None:
+    inputs = {"x": 1} if "add" in name else {"seconds": 0}
+    status, body = hook("POST", f"/run-task/{SCOPE}/{name}", json=inputs)
+    assert status == 200, body
+    assert ended(hook, body["name"])["phase"] == "succeeded"
+
+
 def test_a_task_is_described(hook: Hook) -> None:
     status, body = hook("GET", f"/task/{SCOPE}/hooked.add")
     assert status == 200
@@ -88,6 +96,7 @@ def test_a_task_is_described(hook: Hook) -> None:
         ("GET", "/run/NOT%20A%20NAME", None, 422, ("name",)),
         ("GET", "/app/hook-nowhere", None, 404, ("`hook-nowhere`",)),
         ("GET", "/app/hook-hidden", None, 403, ("not allowed",)),
+        ("GET", "/app/hook-target?domain=production", None, 403, ("not allowed",)),
         ("GET", "/app/hook", None, 400, ("self",)),
         ("POST", "/app/hook-target/call?path=/teapot", None, 418, ("short and stout",)),
         ("POST", "/app/hook-target/call?path=/&method=BREW", None, 422, ("BREW",)),

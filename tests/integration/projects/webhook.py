@@ -58,8 +58,8 @@ def own_name() -> str:
 hook = FlyteWebhookAppEnvironment(
     name="hook",
     depends_on=[target],
-    task_allowlist=["hooked.add", "development/default/hooked.rest"],
-    app_allowlist=["hook-target", "hook-nowhere"],
+    task_allowlist=["hooked.add", "development/default/rest"],
+    app_allowlist=["development/default/hook-target", "hook-nowhere"],
 )
 narrow = FlyteWebhookAppEnvironment(
     name="hook-narrow", endpoint_groups=["core"], endpoints=["run_task"]

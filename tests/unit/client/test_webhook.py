@@ -21,6 +21,11 @@ async def halve(x: int) -> float:
     return x / 2
 
 
+@tasks.task
+async def double(x: int) -> int:
+    return 2 * x
+
+
 def ask(env: FlyteWebhookAppEnvironment, *calls: tuple[str, str, Any]) -> list[tuple[int, Any]]:
     async def all_of_them() -> list[tuple[int, Any]]:
         way = httpx.ASGITransport(app=env.app)
@@ -74,9 +79,8 @@ def test_endpoints_and_groups_add_up() -> None:
 
 
 def test_allow_lists_take_three_spellings() -> None:
-    env = FlyteWebhookAppEnvironment(
-        name="hook", task_allowlist=["a.one", "p/a.two", "d/p/a.three"], app_allowlist=[]
-    )
+    names = ["a.one", "p/a.two", "d/p/a.three"]
+    env = FlyteWebhookAppEnvironment(name="hook", task_allowlist=names, app_allowlist=names)
     allowed = [
         ("d", "p", "a.one"),
         ("x", "p", "a.two"),
@@ -85,7 +89,41 @@ def test_allow_lists_take_three_spellings() -> None:
     refused = [("d", "x", "a.two"), ("x", "p", "a.three"), ("d", "p", "a.four"), ("d", "p", "one")]
     assert all(env.allows_task(*each) for each in allowed)
     assert not any(env.allows_task(*each) for each in refused)
-    assert not env.allows_app("any")
+    assert all(env.allows_app(*each) for each in allowed)
+    assert not any(env.allows_app(*each) for each in refused)
+    nothing = FlyteWebhookAppEnvironment(name="hook", task_allowlist=[], app_allowlist=[])
+    assert not nothing.allows_task("d", "p", "a.one")
+    assert not nothing.allows_app("d", "p", "any")
+
+
+@pytest.mark.parametrize("listed", ["halve", "default/halve", "local-hooked.halve"])
+def test_a_task_that_is_allowed_by_one_name_is_allowed_by_all(listed: str) -> None:
+    env = FlyteWebhookAppEnvironment(name="hook", task_allowlist=[listed])
+    scope = "development/default"
+    for name in ("halve", "local-hooked.halve"):
+        (started,) = ask(env, ("POST", f"/run-task/{scope}/{name}", {"x": 3}))
+        shown, described = ask(
+            env, ("GET", f"/run/{started[1]['name']}", None), ("GET", f"/task/{scope}/{name}", None)
+        )
+        assert [started[0], shown[0], described[0]] == [200, 200, 200]
+    refused = ask(
+        env,
+        ("POST", f"/run-task/{scope}/double", {"x": 3}),
+        ("POST", f"/run-task/{scope}/local-hooked.double", {"x": 3}),
+        ("POST", f"/run-task/{scope}/nothing", {}),
+    )
+    assert [status for status, _ in refused] == [403, 403, 403]
+
+
+def test_an_app_on_the_list_of_one_scope_is_not_reached_in_another() -> None:
+    env = FlyteWebhookAppEnvironment(name="hook", app_allowlist=["development/default/web"])
+    own, other, another = ask(
+        env,
+        ("GET", "/app/web", None),
+        ("GET", "/app/web?domain=production", None),
+        ("POST", "/app/web/activate?project=theirs", None),
+    )
+    assert [own[0], other[0], another[0]] == [503, 403, 403]
 
 
 def test_an_extractor_that_raises_finds_nothing(caplog: pytest.LogCaptureFixture) -> None:

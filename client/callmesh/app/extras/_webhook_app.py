@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import Body, FastAPI, HTTPException, Path, Query, Request
+from fastapi import Body, Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from callmesh import errors, settings
+from callmesh.app.extras import _webhook_allowed as allowed
 from callmesh.app.extras import _webhook_calls as calls
-from callmesh.app.extras._webhook_runs import Bounded, Runs
+from callmesh.app.extras._bounded import Bounded
+from callmesh.app.extras._webhook_runs import Runs
 from callmesh.app.extras.passthrough import FastAPIPassthroughAuthMiddleware
 from callmesh.remote import App, User
 
@@ -143,20 +146,20 @@ class _Tasks:
         version: Version = None,
     ) -> dict[str, str]:
         """Start a run; the body is an object of the task's arguments."""
-        self._check(domain, project, name)
-        run = await Runs.start(name, project, domain, version, inputs)
+        run = await Runs.start(await self._find(domain, project, name, version), inputs)
         return {"url": run.url, "name": run.name}
 
     async def get(
         self, domain: Scope, project: Scope, name: TaskName, version: Version = None
     ) -> dict[str, Any]:
         """What a task takes."""
-        self._check(domain, project, name)
-        return await Runs.describe(name, project, domain, version)
+        return Runs.describe(await self._find(domain, project, name, version))
 
-    def _check(self, domain: str, project: str, name: str) -> None:
-        if not self._env.allows_task(domain, project, name):
+    async def _find(self, domain: str, project: str, name: str, version: str | None) -> Any:
+        task = await allowed.find(self._env, domain, project, name, version)
+        if task is None:
             raise HTTPException(403, f"task `{domain}/{project}/{name}` is not allowed here")
+        return task
 
 
 class _Runs:
@@ -186,72 +189,80 @@ class _Runs:
 
     async def _find(self, name: str) -> Any:
         run = await Runs.find(name)
-        if not self._env.allows_task(run.domain, run.project, run.task_name):
+        if not await allowed.is_allowed(self._env, run.domain, run.project, run.task_name):
             raise HTTPException(403, f"run `{name}` is of a task that is not allowed here")
         return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The app that a request names; what it does not say is this webhook's own."""
+
+    domain: str
+    project: str
+    name: str
+
+
+def _place(name: AppName, domain: ScopeQuery = None, project: ScopeQuery = None) -> _Place:
+    own = settings.current()
+    return _Place(domain or own.domain, project or own.project, name)
+
+
+Place = Annotated[_Place, Depends(_place)]
 
 
 class _Apps:
     def __init__(self, env: FlyteWebhookAppEnvironment) -> None:
         self._env = env
 
-    async def get(
-        self, name: AppName, domain: ScopeQuery = None, project: ScopeQuery = None
-    ) -> dict[str, Any]:
+    async def get(self, place: Place) -> dict[str, Any]:
         """How an app is."""
-        app = await self._find("get the status of", name, domain, project)
+        app = await self._find("get the status of", place)
         return {"revision": app.revision, **_state(app)}
 
     async def activate(
         self,
-        name: AppName,
-        domain: ScopeQuery = None,
-        project: ScopeQuery = None,
+        place: Place,
         wait: bool = False,  # noqa: FBT001, FBT002 - a query parameter
     ) -> dict[str, Any]:
         """Have it run; with `wait` until it takes calls."""
-        app = await self._find("activate", name, domain, project)
+        app = await self._find("activate", place)
         return _state(await app.activate.aio(wait=wait))
 
     async def deactivate(
         self,
-        name: AppName,
-        domain: ScopeQuery = None,
-        project: ScopeQuery = None,
+        place: Place,
         wait: bool = False,  # noqa: FBT001, FBT002 - a query parameter
     ) -> dict[str, Any]:
         """Have it stopped; with `wait` until it is."""
-        app = await self._find("deactivate", name, domain, project)
+        app = await self._find("deactivate", place)
         return _state(await app.deactivate.aio(wait=wait))
 
     async def call(
         self,
-        name: AppName,
+        place: Place,
         path: Annotated[str, Query(max_length=4000)],
         method: Annotated[Method, Query()] = "GET",
-        domain: ScopeQuery = None,
-        project: ScopeQuery = None,
         payload: Annotated[dict[str, Any] | list[Any] | None, Body()] = None,
         query_params: Annotated[dict[str, str | int | float | bool] | None, Body()] = None,
     ) -> Any:
         """Call another app; its answer. The caller's credentials are not sent to it."""
-        app = await self._find("call", name, domain, project)
+        app = await self._find("call", place)
         status, answer = await calls.call(
             app.endpoint, method, path, payload, query_params, f"callmesh-webhook/{self._env.name}"
         )
         if status >= 300:
             code = status if status >= 400 else 502
-            raise HTTPException(code, f"app `{name}` answered {status}: {answer}")
+            raise HTTPException(code, f"app `{place.name}` answered {status}: {answer}")
         return answer if isinstance(answer, dict | list) else {"response": answer}
 
-    async def _find(self, what: str, name: str, domain: str | None, project: str | None) -> App:
+    async def _find(self, what: str, place: _Place) -> App:
         own = settings.current()
-        is_own_scope = (domain or own.domain, project or own.project) == (own.domain, own.project)
-        if name == self._env.name and is_own_scope:
-            raise HTTPException(400, f"cannot {what} self: `{name}` is this webhook")
-        if not self._env.allows_app(name):
-            raise HTTPException(403, f"app `{name}` is not allowed here")
-        return await App.get.aio(name, project, domain)
+        if place == _Place(own.domain, own.project, self._env.name):
+            raise HTTPException(400, f"cannot {what} self: `{place.name}` is this webhook")
+        if not self._env.allows_app(place.domain, place.project, place.name):
+            raise HTTPException(403, f"app `{place.name}` is not allowed here")
+        return await App.get.aio(place.name, place.project, place.domain)
 
 
 def _state(app: App) -> dict[str, Any]:

@@ -24,9 +24,8 @@ async def call(
     """
     bare, _, own_query = path.partition("?")
     target = "/" + quote(bare.lstrip("/"), safe="/%:@!$&'()*+,;=~-._")
-    more = "&".join(each for each in (quote(own_query, safe="=&%+,;/:@!$'()*~-._?"),) if each)
-    more = "&".join(each for each in (more, urlencode(query or {})) if each)
-    target = f"{target}?{more}" if more else target
+    queries = (quote(own_query, safe="=&%+,;/:@!$'()*~-._?"), urlencode(query or {}))
+    target = "?".join(filter(None, (target, "&".join(filter(None, queries)))))
     body = json.dumps(payload).encode() if payload is not None else None
     return await asyncio.to_thread(_exchange, endpoint, method, target, body, agent)
 

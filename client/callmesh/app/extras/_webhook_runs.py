@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from callmesh import settings
-from callmesh.app.extras.passthrough import Receive, Scope, Send
 from callmesh.environment import TaskEnvironment, environments
 from callmesh.errors import (
     FailedPreconditionError,
@@ -20,7 +19,6 @@ from callmesh.remote import ActionPhase, Run, TaskDetails
 from callmesh.run import run as start_run
 from callmesh.task import Task
 
-MAX_BODY = 16 * 1024 * 1024
 KEPT = 1000
 
 _local: dict[str, LocalRun] = {}
@@ -30,18 +28,29 @@ class Runs:
     """Starts and finds runs. In local mode a run has ended when it is answered."""
 
     @staticmethod
-    async def start(
-        name: str, project: str, domain: str, version: str | None, inputs: Mapping[str, Any]
-    ) -> Run | LocalRun:
-        """Start a run of a deployed task. Raises `errors.InputsError` naming what does not fit."""
+    async def task(
+        name: str, project: str, domain: str, version: str | None = None
+    ) -> Task[..., Any] | TaskDetails:
+        """A task, looked up, so that its ``name`` is its full one.
+
+        Raises `errors.RemoteTaskNotFoundError`, and `InvalidArgumentError` for a
+        name that several tasks answer to.
+        """
         if settings.current().mode != settings.LOCAL:
-            task = TaskDetails.fetch(name, project, domain, version)
+            return await TaskDetails.fetch(name, project, domain, version)
+        return _task_here(name, project, domain)
+
+    @staticmethod
+    async def start(
+        task: Task[..., Any] | TaskDetails, inputs: Mapping[str, Any]
+    ) -> Run | LocalRun:
+        """Start a run. Raises `errors.InputsError` naming what does not fit."""
+        if isinstance(task, TaskDetails):
             return await start_run.aio(task, **inputs)
-        found = _task_here(name, project, domain)
         try:
-            made: Any = await start_run.aio(found, **inputs)
+            made: Any = await start_run.aio(task, **inputs)
         except TaskFailedError as problem:
-            made = LocalRun(found, problem.run)
+            made = LocalRun(task, problem.run)
             made.fail(problem.__cause__ or problem)
         _local[made.name] = made
         while len(_local) > KEPT:
@@ -49,18 +58,17 @@ class Runs:
         return made  # type: ignore[no-any-return]
 
     @staticmethod
-    async def describe(name: str, project: str, domain: str, version: str | None) -> dict[str, Any]:
+    def describe(task: Task[..., Any] | TaskDetails) -> dict[str, Any]:
         """A task's name, version and arguments."""
-        if settings.current().mode == settings.LOCAL:
-            task = _task_here(name, project, domain)
-            full, its_version, interface, secrets = task.name, "", interface_of(task.func), ()
+        version = ""
+        secrets: tuple[str, ...] = ()
+        if isinstance(task, TaskDetails):
+            version, interface, secrets = task.version, task.interface, task.secrets
         else:
-            found = await TaskDetails.fetch(name, project, domain, version)
-            full, its_version, interface = found.name, found.version, found.interface
-            secrets = found.secrets  # type: ignore[assignment]
+            interface = interface_of(task.func)
         return {
-            "name": full,
-            "version": its_version,
+            "name": task.name,
+            "version": version,
             "task_type": "python",
             "required_args": [each.name for each in interface.parameters if each.required],
             "default_input_args": [each.name for each in interface.parameters if not each.required],
@@ -103,26 +111,3 @@ def _task_here(name: str, project: str, domain: str) -> Task[..., Any]:
     raise RemoteTaskNotFoundError(
         f"task `{name}` of {domain}/{project} is not declared in this process, and there is no mesh"
     )
-
-
-class Bounded:
-    """Refuses bodies over `MAX_BODY` with 413."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
-        from fastapi import HTTPException
-
-        seen = 0
-
-        async def bounded() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > MAX_BODY:
-                raise HTTPException(413, f"the body is over {MAX_BODY >> 20} MiB")
-            return message
-
-        await self._app(scope, bounded, send)

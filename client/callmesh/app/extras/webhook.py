@@ -59,10 +59,11 @@ class FlyteWebhookAppEnvironment(FastAPIAppEnvironment):
     Every request but ``/health`` needs credentials, and acts with them: see
     `FastAPIPassthroughAuthMiddleware`. ``endpoint_groups`` and ``endpoints``
     choose what it offers, together; all of it without either. With
-    ``task_allowlist`` only these tasks and their runs are reached
-    ("domain/project/name", "project/name" or "name"), with ``app_allowlist``
-    only these apps. Triggers, image builds and prefetching are not supported:
-    those endpoints answer 501. Raises `ValueError` for names that it does not know.
+    ``task_allowlist`` only these tasks and their runs are reached, with
+    ``app_allowlist`` only these apps: "domain/project/name", "project/name", or
+    "name" for every project and domain. Triggers, image builds and prefetching
+    are not supported: those endpoints answer 501. Raises `ValueError` for names
+    that it does not know.
     """
 
     app: Any = field(default=None, init=False)
@@ -100,15 +101,19 @@ class FlyteWebhookAppEnvironment(FastAPIAppEnvironment):
         return tuple(each for each in ENDPOINTS if each in chosen)
 
     def allows_task(self, domain: str, project: str, name: str) -> bool:
-        """The task is on the list, or there is none."""
-        if self.task_allowlist is None:
-            return True
-        spellings = {name, f"{project}/{name}", f"{domain}/{project}/{name}"}
-        return any(each in spellings for each in self.task_allowlist)
+        """The task is on the list by this name, or there is none."""
+        return self.task_allowlist is None or name in names_in(self.task_allowlist, domain, project)
 
-    def allows_app(self, name: str) -> bool:
+    def allows_app(self, domain: str, project: str, name: str) -> bool:
         """The app is on the list, or there is none."""
-        return self.app_allowlist is None or name in self.app_allowlist
+        return self.app_allowlist is None or name in names_in(self.app_allowlist, domain, project)
+
+
+def names_in(allowlist: Sequence[str], domain: str, project: str) -> list[str]:
+    """The names on an allow list that stand for something of a domain and project."""
+    scope = [domain, project]
+    entries = [each.split("/") for each in allowlist]
+    return [name for *said, name in entries if said == scope[len(scope) - len(said) :]]
 
 
 def _check(option: str, name: str, given: Sequence[str], known: Sequence[str]) -> None:

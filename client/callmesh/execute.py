@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from callmesh import _copies
 from callmesh._attempt import Attempt, AttemptRunner
 from callmesh._process import (
     TERMINATED,
@@ -172,9 +173,12 @@ class Worker:
             if self._terminating:
                 # The agent asked for this end: it says itself what it was.
                 self._reports.pop(key, None)
+                _copies.delete()
         if self._terminating:
             raise Terminated
         self._report(key, ended)
+        # Nobody waits for that.
+        _copies.delete()
 
     def _report(self, key: Key, report: node_pb2.AttemptReport) -> None:
         self._reports[key] = report

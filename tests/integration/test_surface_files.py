@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,6 +70,15 @@ def website() -> Iterator[str]:
 def test_files_and_folders_pass_from_task_to_task(shared_mesh: Mesh) -> None:
     done = shared_mesh.cli("run", FILE, "parent")
     assert json.loads(done.stdout) == PARENT
+
+
+def test_copies_without_a_place_go_with_their_attempt(shared_mesh: Mesh) -> None:
+    places = [Path(each) for each in json.loads(shared_mesh.cli("run", FILE, "copied").stdout)]
+    assert len(places) == 3
+    until = time.monotonic() + 30
+    while any(each.parent.exists() for each in places):
+        assert time.monotonic() < until, places
+        time.sleep(0.05)
 
 
 def test_a_script_sends_and_gets_files(shared_mesh: Mesh, tmp_path: Path) -> None:

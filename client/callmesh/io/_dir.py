@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import json
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pydantic
 
+from callmesh import _copies
 from callmesh._sync import bridge
 from callmesh.io import _store
 from callmesh.io._file import File
+from callmesh.io._reference import PENDING, _Reference
 from callmesh_wire.errors import DataLossError, InvalidArgumentError
 
-_PENDING = "pending:"
 # Files of one directory that travel at once.
 WINDOW = 16
 
 
-class Dir(pydantic.BaseModel):
+class Dir(_Reference):
     """A directory's place and name. ``Dir[T]`` is the same type.
 
     ``path`` is `callmesh://<sha256>` of its list of files for what the mesh
@@ -30,14 +30,6 @@ class Dir(pydantic.BaseModel):
     """
 
     model_config = pydantic.ConfigDict(json_schema_extra={"x-callmesh": "dir"})
-
-    path: str
-    name: str | None = None
-    format: str = ""
-    hash: str | None = None
-
-    def __class_getitem__(cls, _content: Any) -> Any:
-        return cls
 
     @classmethod
     async def from_local(
@@ -90,7 +82,7 @@ class Dir(pydantic.BaseModel):
     @classmethod
     def new_remote(cls, dir_name: str | None = None, hash: str | None = None) -> Dir:  # noqa: A002 - Flyte's
         """A directory without a file yet: `add` puts files into it."""
-        return cls(path=f"{_PENDING}{dir_name or 'dir'}", name=dir_name, hash=hash)
+        return cls(path=f"{PENDING}{dir_name or 'dir'}", name=dir_name, hash=hash)
 
     async def add(self, file: File, name: str | None = None) -> None:
         """Put a file into it, under ``name`` (which may hold `/`) or the file's own."""
@@ -143,11 +135,12 @@ class Dir(pydantic.BaseModel):
         return bridge().run(self.get_file(file_name))
 
     async def download(self, local_path: str | Path | None = None) -> str:
-        """Write all of it under a path of this machine; without one to a new folder.
+        """Write all of it under a path of this machine; the path of the copy.
 
-        The path of the copy.
+        Without one it is a new folder, which in a run is deleted when the
+        attempt has ended.
         """
-        target = _made(local_path or _store.scratch() / (self.name or "dir"))
+        target = _made(local_path or _copies.folder() / (self.name or "dir"))
         slots = asyncio.Semaphore(WINDOW)
 
         async def one(file: File) -> None:
@@ -157,44 +150,26 @@ class Dir(pydantic.BaseModel):
         await asyncio.gather(*[one(each) for each in await _all(self.walk())])
         return str(target)
 
-    def download_sync(self, local_path: str | Path | None = None) -> str:
-        """`download` for blocking code."""
-        return bridge().run(self.download(local_path))
-
-    async def exists(self) -> bool:
-        """It is there."""
-        return not self.path.startswith(_PENDING) and await _store.exists(self.path)
-
-    def exists_sync(self) -> bool:
-        """`exists` for blocking code."""
-        return bridge().run(self.exists())
-
     @classmethod
     async def _listed(cls, entries: list[dict[str, Any]], name: str, key: str | None) -> Dir:
-        folder = _store.scratch()
-        try:
+        with _store.scratch() as folder:
             path = folder / "files"
             ordered = sorted(entries, key=lambda each: each["name"])
             path.write_text(json.dumps({"callmesh_dir": 1, "files": ordered}, sort_keys=True))
             place, digest, _ = await _store.put(path)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         return cls(path=place, name=name or None, hash=key or digest)
 
     async def _entries(self) -> AsyncIterator[dict[str, Any]]:
-        if self.path.startswith(_PENDING):
+        if self._is_pending():
             return
         if not self.path.startswith(_store.SCHEME) and _store.path_of(self.path).is_dir():
             root = _store.path_of(self.path)
             for path in await asyncio.to_thread(_files_under, root):
                 yield {"name": path.relative_to(root).as_posix(), "path": str(path)}
             return
-        folder = _store.scratch()
-        try:
+        with _store.scratch() as folder:
             await _store.fetch(self.path, folder / "files")
             text = (folder / "files").read_text()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         try:
             entries = json.loads(text)["files"]
         except (ValueError, KeyError, TypeError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -11,15 +10,15 @@ from urllib.parse import urlsplit
 
 import pydantic
 
+from callmesh import _copies
 from callmesh._sync import bridge
 from callmesh.io import _store
 from callmesh.io._handle import OpenFile
+from callmesh.io._reference import PENDING, _Reference
 from callmesh_wire.errors import FailedPreconditionError
 
-_PENDING = "pending:"
 
-
-class File(pydantic.BaseModel):
+class File(_Reference):
     """A file's place, name, SHA-256 and size in bytes; the last two where they are known.
 
     ``path`` is `callmesh://<sha256>` for what the mesh keeps. A value of this
@@ -29,15 +28,7 @@ class File(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(json_schema_extra={"x-callmesh": "file"})
 
-    path: str
-    name: str | None = None
-    format: str = ""
-    hash: str | None = None
     size: int | None = None
-
-    def __class_getitem__(cls, _content: Any) -> Any:
-        # What the content is stands in no field.
-        return cls
 
     @classmethod
     async def from_local(
@@ -80,7 +71,7 @@ class File(pydantic.BaseModel):
     def new_remote(cls, file_name: str | None = None, hash_method: object = None) -> File:
         """A file that is still to be written, by `open("wb")`: its `path` is set by that."""
         del hash_method
-        return cls(path=f"{_PENDING}{file_name or 'file'}", name=file_name)
+        return cls(path=f"{PENDING}{file_name or 'file'}", name=file_name)
 
     named_remote = new_remote
 
@@ -91,8 +82,7 @@ class File(pydantic.BaseModel):
         What was written is stored when the block ends without an error. Raises
         `NotFoundError` for content that is not there any more.
         """
-        folder = _store.scratch()
-        try:
+        with _store.scratch() as folder:
             target = folder / "content"
             if _reads(mode):
                 await _store.fetch(self._location(), target)
@@ -100,14 +90,11 @@ class File(pydantic.BaseModel):
                 yield OpenFile(file)
             if not _reads(mode):
                 self.path, self.hash, self.size = await _store.put(target)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def open_sync(self, mode: str = "rb", **_options: object) -> Iterator[IO[Any]]:
         """`open` for blocking code."""
-        folder = _store.scratch()
-        try:
+        with _store.scratch() as folder:
             target = folder / "content"
             if _reads(mode):
                 bridge().run(_store.fetch(self._location(), target))
@@ -115,32 +102,19 @@ class File(pydantic.BaseModel):
                 yield file
             if not _reads(mode):
                 self.path, self.hash, self.size = bridge().run(_store.put(target))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     async def download(self, local_path: str | Path | None = None) -> str:
-        """Write it to a path, or into a folder, of this machine; without one to a new folder.
+        """Write it to a path, or into a folder, of this machine; the path of the copy.
 
-        The path of the copy.
+        Without one it is a new folder, which in a run is deleted when the
+        attempt has ended.
         """
         target = _target(local_path, PurePosixPath(self.name or "file").name)
         await _store.fetch(self._location(), target)
         return str(target)
 
-    def download_sync(self, local_path: str | Path | None = None) -> str:
-        """`download` for blocking code."""
-        return bridge().run(self.download(local_path))
-
-    async def exists(self) -> bool:
-        """Its content is there."""
-        return not self.path.startswith(_PENDING) and await _store.exists(self.path)
-
-    def exists_sync(self) -> bool:
-        """`exists` for blocking code."""
-        return bridge().run(self.exists())
-
     def _location(self) -> str:
-        if self.path.startswith(_PENDING):
+        if self._is_pending():
             raise FailedPreconditionError(
                 f"file `{self.name or 'file'}` was not written yet: write it first, with "
                 '`open("wb")`'
@@ -163,6 +137,6 @@ def _file_at(path: str | Path) -> Path:
 
 def _target(path: str | Path | None, name: str) -> Path:
     if path is None:
-        return _store.scratch() / name
+        return _copies.folder() / name
     target = Path(path).expanduser()
     return target / name if target.is_dir() or str(path).endswith("/") else target

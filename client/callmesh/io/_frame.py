@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,10 @@ class DataFrame(pydantic.BaseModel):
     async def from_local(cls, df: Any, uri: str | None = None) -> DataFrame:
         """`from_df` for async code."""
         del uri
-        folder = _store.scratch()
-        try:
+        with _store.scratch() as folder:
             path = folder / "frame.parquet"
-            _write(df, path)
+            await asyncio.to_thread(_write, df, path)
             return cls(file=await File.from_local(path))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @classmethod
     def from_local_sync(cls, df: Any, uri: str | None = None) -> DataFrame:
@@ -90,11 +87,9 @@ class Opened:
 
     async def all(self) -> Any:
         """The whole frame. Raises `InvalidArgumentError` for a kind that is not known."""
-        path = Path(await self._file.download())
-        try:
-            return _read(path, self._kind)
-        finally:
-            shutil.rmtree(path.parent, ignore_errors=True)
+        with _store.scratch() as folder:
+            path = await self._file.download(folder / "frame.parquet")
+            return await asyncio.to_thread(_read, Path(path), self._kind)
 
     def all_sync(self) -> Any:
         """`all` for blocking code."""

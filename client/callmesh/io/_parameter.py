@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +20,13 @@ async def stored(value: File | Dir, ignore_patterns: Sequence[str] = ()) -> Cont
 
     For code on the bridge's loop.
     """
-    folder = _store.scratch()
-    try:
+    with _store.scratch() as folder:
         if isinstance(value, File):
             return await _stored_file(value, folder)
         root = Path(await value.download(folder / "content"))
         archive = folder / "archive"
         await asyncio.to_thread(_pack, root, archive, ignore_patterns)
         return await _uploaded(archive, "bundle", value.name or "dir")
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 async def _stored_file(value: File, folder: Path) -> Content:

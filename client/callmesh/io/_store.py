@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -94,9 +95,11 @@ def path_of(location: str) -> Path:
     return Path(location).expanduser()
 
 
-def scratch() -> Path:
-    """A new folder for files that nobody else has named."""
-    return Path(tempfile.mkdtemp(prefix="callmesh-"))
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder, deleted when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="callmesh-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def _is_local() -> bool:

@@ -50,6 +50,19 @@ def read_sync(file: File[str]) -> str:
 
 
 @env.task
+async def copies(file: File, folder: Dir) -> list[str]:
+    """Where it put copies that it was given no place for."""
+    places = [await file.download(), file.download_sync(), await folder.download()]
+    assert all(pathlib.Path(each).exists() for each in places)
+    return places
+
+
+@env.task
+async def copied() -> list[str]:
+    return await copies(await write("hello"), await make_folder())
+
+
+@env.task
 async def make_folder() -> Dir:
     root = pathlib.Path(tempfile.mkdtemp())
     (root / "sub" / "deep").mkdir(parents=True)

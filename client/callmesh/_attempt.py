@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +101,8 @@ class AttemptRunner:
         self, attempt: Attempt, function: Callable[..., object], ended: node_pb2.AttemptReport
     ) -> None:
         context = contextvars.copy_context()
-        with _environment(attempt.order):
+        variables = {**attempt.order.env_vars, **attempt.order.secret_env}
+        with _runtime.added_variables(variables):
             try:
                 context.run(_runtime.enter_attempt, attempt.order)
                 result = context.run(function, **attempt.inputs)
@@ -164,25 +165,6 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _environment(order: node_pb2.AttemptOrder) -> Iterator[None]:
-    """The order's environment variables, for as long as its attempt executes."""
-    changes = {**order.env_vars, **order.secret_env}
-    if not changes:
-        yield
-        return
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _unsendable(result: object, error: Exception) -> common_pb2.Failure:

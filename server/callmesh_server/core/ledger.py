@@ -213,7 +213,7 @@ class Ledger:
         attempt = attempts.current(run) if run is not None else None
         after = None
         if run is not None and attempt is not None:
-            demand = self.world.demand_of(run)
+            demand = self.world.takes_of(run)
             after = _Held(
                 attempt.node, 0 if name in self._children else 1, demand.memory, demand.cpu
             )

@@ -143,6 +143,7 @@ class Usage:
     cpu: float = 0.0
 
 
+NO_DEMAND = Demand()
 NO_USAGE = Usage()
 NOTHING: frozenset[str] = frozenset()
 
@@ -191,17 +192,22 @@ class World:
         return sorted(found, key=lambda each: (fence_of(each.fence), each.id))
 
     def demand_of(self, run: scheduler_pb2.Run) -> Demand:
-        """What the run needs from a node."""
-        demand = self.demands.get(task_key(run), Demand())
-        if run.HasField("resources"):
-            own = run.resources
-            demand = replace(
-                demand,
-                memory=own.memory or demand.memory,
-                cpu=own.cpu or demand.cpu,
-                gpu=own.gpu or demand.gpu,
-            )
+        """What the run needs from a node, and how deep it is nested."""
+        demand = self.takes_of(run)
         return replace(demand, depth=self.depth_of(run)) if run.parent else demand
+
+    def takes_of(self, run: scheduler_pb2.Run) -> Demand:
+        """What the run needs from a node."""
+        demand = self.demands.get(task_key(run), NO_DEMAND)
+        if not run.HasField("resources"):
+            return demand
+        own = run.resources
+        return replace(
+            demand,
+            memory=own.memory or demand.memory,
+            cpu=own.cpu or demand.cpu,
+            gpu=own.gpu or demand.gpu,
+        )
 
     def depth_of(self, run: scheduler_pb2.Run) -> int:
         """How many runs, ended ones' ancestors not counted, it is nested in."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from callmesh_server.changes import AppChanged, Changes
 from callmesh_server.core import actions as do
-from callmesh_server.core.runs import attempt_reported
+from callmesh_server.core import attempt_reports
 from callmesh_server.core.world import Key, RunKey, World, app_name, app_of, task_key
 from callmesh_server.live import Live
 from callmesh_server.orders import ack, attempt_order, go, stop, without_secrets
@@ -201,7 +201,7 @@ class Applier:
         )
         if secrets.missing:
             report = without_secrets(run, number, secrets.missing)
-            self._loop.react(lambda world, now: attempt_reported(world, node, report, now))
+            self._loop.react(lambda world, now: attempt_reports.reported(world, node, report, now))
             return
         order = attempt_order(run, number, task, self._live.inputs.get(name), secrets)
         self._outboxes.send(node, node_pb2.ServerMessage(prepare=order))

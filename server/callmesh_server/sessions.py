@@ -15,12 +15,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 from callmesh_server.api.pump import Pump, Spawn
 from callmesh_server.core import actions as do
-from callmesh_server.core import instances, liveness, runs
+from callmesh_server.core import attempt_reports, instances, liveness
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.world import World
 from callmesh_server.routed import Routed
@@ -258,7 +257,7 @@ class Sessions:
     def _take(self, node: str, message: node_pb2.AgentMessage) -> None:
         match message.WhichOneof("message"):
             case "attempt":
-                self._react(partial(_attempt_reported, node, message.attempt))
+                self._react(lambda w, now: attempt_reports.reported(w, node, message.attempt, now))
             case "instance":
                 self._react(lambda w, now: instances.reported(w, node, message.instance, now))
             case "instances_complete":
@@ -296,12 +295,6 @@ class Sessions:
         known[1].put_nowait(node_pb2.LogChunk(end=True, error=too_slow))
         cancel = node_pb2.LogCancel(stream_id=chunk.stream_id)
         self.send(node, node_pb2.ServerMessage(log_cancel=cancel))
-
-
-def _attempt_reported(
-    node: str, report: node_pb2.AttemptReport, world: World, now: float
-) -> list[do.Action]:
-    return runs.attempt_reported(world, node, report, now)
 
 
 def _refusal(hello: node_pb2.NodeHello) -> str:

@@ -17,7 +17,15 @@ from sim_disk import Disk
 from sim_line import End
 
 from callmesh_server.core import actions as do
-from callmesh_server.core import attempts, instances, liveness, revisions, runs, view
+from callmesh_server.core import (
+    attempt_reports,
+    attempts,
+    instances,
+    liveness,
+    revisions,
+    runs,
+    view,
+)
 from callmesh_server.core.decide import decide
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.world import DesiredKey, Key, RunKey, ViewKey, app_name
@@ -200,7 +208,7 @@ class SimServer:
                 self._checks.said(report.id, state)
                 self.perform(instances.reported(self.world, node, report, now))
             case "attempt":
-                self.perform(runs.attempt_reported(self.world, node, message.attempt, now))
+                self.perform(attempt_reports.reported(self.world, node, message.attempt, now))
             case "instances_complete":
                 self.perform(liveness.instances_complete(self.world, node, now))
             case "attempts_complete":

@@ -7,7 +7,7 @@ How the edge (loop, sessions, handlers) uses it:
   into it and decides ``ledger.all_keys()``.
 - An *event* is a function call that returns actions:
   ``liveness.joined/disconnected/instances_complete/attempts_complete``,
-  ``instances.reported``, ``runs.attempt_reported``, ``runs.abort``.
+  ``instances.reported``, ``attempt_reports.reported``, ``runs.abort``.
 - A *change by a user* is a new record made by ``revisions`` (apps) or by the
   handler (runs), put as ``PutApp``/``PutRun``.
 - Performing a state action is ``ledger.apply(action)``, which returns the keys

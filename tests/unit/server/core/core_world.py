@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from google.protobuf.duration_pb2 import Duration
 
 from callmesh_server.core import actions as do
-from callmesh_server.core import instances, liveness, revisions, runs, view
+from callmesh_server.core import attempt_reports, instances, liveness, revisions, runs, view
 from callmesh_server.core.decide import decide
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.times import stamp
@@ -220,7 +220,7 @@ class Core:
         report = node_pb2.AttemptReport(
             run=name, number=attempt.number, fence=attempt.fence, phase=phase, **fields
         )
-        self.perform(runs.attempt_reported(self.world, attempt.node, report, self.now))
+        self.perform(attempt_reports.reported(self.world, attempt.node, report, self.now))
 
     # Looking
 

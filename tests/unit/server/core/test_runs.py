@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmesh_server.core import actions as do
-from callmesh_server.core import attempts, liveness, runs
+from callmesh_server.core import attempt_reports, attempts, liveness, runs
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import NO_USAGE, RunKey
 from callmeshpb.v1 import common_pb2, node_pb2
@@ -57,7 +57,7 @@ def test_running_is_noted_and_not_durable(core):
     report = node_pb2.AttemptReport(
         run="r1", number=1, fence=fence(1), phase=pb.ATTEMPT_PHASE_RUNNING, worker="w1"
     )
-    (put,) = runs.attempt_reported(core.world, "n1", report, 1001.0)
+    (put,) = attempt_reports.reported(core.world, "n1", report, 1001.0)
     assert not put.durable
     assert put.run.phase == pb.RUN_PHASE_RUNNING
     assert put.run.started_at == stamp(1001.0)
@@ -71,7 +71,7 @@ def test_a_result_ends_the_run_durably_and_is_acknowledged_after_it(core):
     report = node_pb2.AttemptReport(
         run="r1", fence=fence(1), phase=pb.ATTEMPT_PHASE_SUCCEEDED, outputs=[value]
     )
-    put, ack = runs.attempt_reported(core.world, "n1", report, 1001.0)
+    put, ack = attempt_reports.reported(core.world, "n1", report, 1001.0)
     assert put.durable
     assert put.run.phase == pb.RUN_PHASE_SUCCEEDED
     assert list(put.run.outputs) == [value]
@@ -186,10 +186,10 @@ def test_a_late_report_of_a_lost_attempt_changes_nothing_and_is_ended(core):
 
 def test_an_unknown_run_is_ended_on_the_node(core):
     report = node_pb2.AttemptReport(run="x", fence=fence(9), phase=pb.ATTEMPT_PHASE_RUNNING)
-    (stop,) = runs.attempt_reported(core.world, "n1", report, core.now)
+    (stop,) = attempt_reports.reported(core.world, "n1", report, core.now)
     assert (type(stop), stop.run, stop.fence) == (do.SendStop, "x", fence(9))
     report.phase = pb.ATTEMPT_PHASE_ABORTED
-    assert runs.attempt_reported(core.world, "n1", report, core.now) == [
+    assert attempt_reports.reported(core.world, "n1", report, core.now) == [
         do.SendAck("n1", "x", fence(9))
     ]
 
@@ -197,7 +197,7 @@ def test_an_unknown_run_is_ended_on_the_node(core):
 def test_a_report_from_another_node_changes_nothing(core):
     core.submit("r1", task())
     report = node_pb2.AttemptReport(run="r1", fence=fence(1), phase=pb.ATTEMPT_PHASE_SUCCEEDED)
-    assert runs.attempt_reported(core.world, "n2", report, core.now) == [
+    assert attempt_reports.reported(core.world, "n2", report, core.now) == [
         do.SendAck("n2", "r1", fence(1))
     ]
 
@@ -405,7 +405,7 @@ def test_an_end_that_waited_for_the_server_tells_its_own_time(core):
         ended_at=stamp(core.now + 3),
     )  # fmt: skip
     for late, expected in ((5.0, 3.0), (1.0, 1.0)):
-        actions = runs.attempt_reported(core.world, "n1", report, core.now + late)
+        actions = attempt_reports.reported(core.world, "n1", report, core.now + late)
         (put,) = (each for each in actions if isinstance(each, do.PutRun))
         assert put.run.ended_at == stamp(core.now + expected)
 
@@ -453,7 +453,7 @@ def test_every_pair_of_phases_keeps_the_rules(stopping, current, said):
     core.apply([do.PutRun(run)])
     report = node_pb2.AttemptReport(run="r1", fence=fence(1), phase=A.Value(said))
     before = fingerprint(core.world)
-    decided = runs.attempt_reported(core.world, "n1", report, core.now)
+    decided = attempt_reports.reported(core.world, "n1", report, core.now)
     assert fingerprint(core.world) == before
     active = A.Value(current) in attempts.ACTIVE_ATTEMPTS
     puts = [each for each in decided if isinstance(each, do.PutRun)]

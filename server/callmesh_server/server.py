@@ -120,7 +120,7 @@ class Server:
         loop = asyncio.get_running_loop()
 
         def open_it() -> Database:
-            from callmesh_server.store.database import open_database
+            from callmesh_server.store.opening import open_database
 
             return open_database(self._settings.database, loop)
 

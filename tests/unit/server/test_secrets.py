@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from callmesh_server.store.database import open_database
+from callmesh_server.store.opening import open_database
 from callmesh_server.store.secrets import Secrets
 from callmesh_wire.errors import (
     FailedPreconditionError,

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from callmesh_server.store import schema
-from callmesh_server.store.database import Database, migrate, open_database
+from callmesh_server.store.database import Database
+from callmesh_server.store.opening import migrate, open_database
 from callmesh_server.store.rows import RunFilter
 from callmesh_server.store.writer import DuplicateError
 from callmesh_wire.errors import CallmeshError, FailedPreconditionError, UnavailableError

@@ -14,7 +14,6 @@ import shutil
 import signal
 import sys
 
-from callmesh_agent.config import secrets_dir
 from callmesh_up import record
 from callmesh_up.layout import Layout
 
@@ -110,6 +109,9 @@ async def end_supervisor(layout: Layout) -> bool:
 
 def clean(layout: Layout) -> None:
     """Remove what only a running mesh needs."""
+    # `up --detach` and `doctor` never come here: they need not wait for protobuf.
+    from callmesh_agent.config import secrets_dir
+
     shutil.rmtree(secrets_dir(layout.runtime), ignore_errors=True)
     shutil.rmtree(layout.runtime, ignore_errors=True)
     layout.record.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from callmesh.cli import arguments, deploying, following, load, mesh, output, pr
 from callmesh.cli.run import DEPLOYED, RunOptions, split
 from callmesh.interface import encode_call, interface_of
 from callmesh.remote.app import App
-from callmesh.run import submission_again
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def deployed(name: str, tokens: list[str], options: RunOptions) -> int:
 
 def again(name: str, options: RunOptions) -> int:
     """Run a task as in an earlier run. The exit code."""
+    from callmesh.run import submission_again
+
     connected = mesh.connect(options.where)
     submission = submission_again(connected.run(name))
     return _submit(connected, submission, options)

@@ -26,9 +26,13 @@ class AgentSettings:
     pages_socket: Path
     version: str
     node: str = "local"
+    # IP address under which other nodes call this one; empty: they cannot.
+    address: str = ""
     zone: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     ingress_address: str = "127.0.0.1"
+    # cpu is a weight and not a reservation: a laptop's way.
+    shared_cpu: bool = False
     # Attempts that execute at once; 0: two a core, at least four.
     slots: int = 0
     # Bytes beyond which what nothing uses is removed.
@@ -63,6 +67,11 @@ class AgentSettings:
     def view_file(self) -> Path:
         """The last mesh view, for a start without the server."""
         return self.state_dir / "view.pb"
+
+    @property
+    def identity_file(self) -> Path:
+        """The secret that this node proves itself with."""
+        return self.state_dir / "identity"
 
     @property
     def envoy_dir(self) -> Path:
@@ -113,7 +122,7 @@ class AgentSettings:
             memory=memory,
             slots=self.slots or max(4, 2 * cores),
             python_versions=list(pythons.installed(os.environ)),
-            shared_cpu=True,
+            shared_cpu=self.shared_cpu,
         )
 
 

@@ -1,8 +1,8 @@
-"""The agent's way to the control plane: in memory under `callmesh up`."""
+"""The agent's way to the control plane: in memory under `callmesh up`, else gRPC."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -33,8 +33,8 @@ class Link(Protocol):
     """What the agent needs of a server. Every method may be used again after it failed."""
 
     def session(
-        self, outgoing: AsyncIterator[node_pb2.AgentMessage]
-    ) -> AsyncIterator[node_pb2.ServerMessage]:
+        self, outgoing: AsyncIterator[Sequence[node_pb2.AgentMessage]]
+    ) -> AsyncIterator[Sequence[node_pb2.ServerMessage]]:
         """The standing session. It ends, or raises `CallmeshError`, when the server is away."""
         ...
 

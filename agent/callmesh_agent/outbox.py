@@ -8,8 +8,9 @@ are not levels: whoever adds them waits for room.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncGenerator, Hashable, Iterator
 
+from callmesh_wire.batches import batches
 from callmeshpb.v1 import node_pb2
 
 LOG_CHUNKS = 32
@@ -52,16 +53,21 @@ class Outbox:
         self._closed = True
         self._room.set()
 
-    async def stream(self) -> AsyncIterator[node_pb2.AgentMessage]:
-        """Take messages, for as long as the session lasts."""
+    async def stream(self) -> AsyncGenerator[list[node_pb2.AgentMessage]]:
+        """Take all that waits, again and again, for as long as the session lasts."""
         while True:
             while self._waiting:
-                key = next(iter(self._waiting))
-                message = self._waiting.pop(key)
-                self.taken += 1
-                if message.HasField("log"):
-                    self._chunks -= 1
-                    self._room.set()
-                yield message
+                yield next(batches(self._take()))
             self._wake.clear()
             await self._wake.wait()
+
+    def _take(self) -> Iterator[node_pb2.AgentMessage]:
+        """What waits, in order; each is taken when the next is asked for."""
+        for key in list(self._waiting):
+            message = self._waiting[key]
+            yield message
+            del self._waiting[key]
+            self.taken += 1
+            if message.HasField("log"):
+                self._chunks -= 1
+                self._room.set()

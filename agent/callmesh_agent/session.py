@@ -6,19 +6,29 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from callmesh_agent import identity
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
+from callmesh_agent.core.reports import timestamp
 from callmesh_agent.link import Link
 from callmesh_agent.outbox import Outbox
 from callmesh_wire.backoff import Backoff
-from callmesh_wire.errors import CallmeshError, FailedPreconditionError, UnavailableError
+from callmesh_wire.errors import (
+    CallmeshError,
+    FailedPreconditionError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from callmeshpb.v1 import common_pb2, node_pb2
 
 PROTOCOL_VERSION = 1
 RECONNECT = Backoff(base=0.05, factor=2.0, cap=5.0)
 DEFAULT_LEASE = 10.0
+_FINAL = (FailedPreconditionError, PermissionDeniedError, UnauthenticatedError)
 log = logging.getLogger("callmesh.agent")
 
 
@@ -35,6 +45,7 @@ class Session:
     ) -> None:
         """``on_view`` hears of each mesh view, ``on_logs`` of requests for logs and their ends."""
         self._settings = settings
+        self._key = identity.key(settings.identity_file)
         self._link = link
         self._deliver = deliver
         self._on_view = on_view
@@ -44,17 +55,25 @@ class Session:
         self._conditions: tuple[common_pb2.Condition, ...] = ()
         self._ports: tuple[int, ...] = ()
         self._storage: tuple[common_pb2.StorageUse, ...] = ()
+        self._was_open = False
         self.opened = asyncio.Event()
 
     async def run(self) -> None:
-        """Keep a session until cancelled."""
+        """Keep a session until cancelled.
+
+        Raises what the server refuses the first one with: nothing changes that
+        by itself. Later it is tried again, for what runs here goes on.
+        """
         failures = 0
         while True:
             try:
                 await self._serve()
                 log.warning("the server ended the session")
             except* (CallmeshError, OSError) as problems:
-                log.warning("the session with the server ended: %s", problems.exceptions[0])
+                problem = problems.exceptions[0]
+                if not self._was_open and isinstance(problem, _FINAL):
+                    raise problem from None
+                log.warning("the session with the server ended: %s", problem)
             if self.opened.is_set():
                 failures = 0
                 self.opened.clear()
@@ -115,22 +134,25 @@ class Session:
         outbox.put(node_pb2.AgentMessage(hello=self._hello()))
         incoming = aiter(self._link.session(outbox.stream()))
         try:
-            welcome = await anext(incoming, None)
-            if welcome is None or not welcome.HasField("welcome"):
+            first = await anext(incoming, ())
+            if not first or not first[0].HasField("welcome"):
                 raise UnavailableError("the server did not answer the hello")
-            if welcome.welcome.refused:
-                raise FailedPreconditionError(welcome.welcome.refused)
-            lease = welcome.welcome.lease.ToTimedelta().total_seconds() or DEFAULT_LEASE
+            welcome = first[0].welcome
+            if welcome.refused:
+                raise FailedPreconditionError(welcome.refused)
+            lease = welcome.lease.ToTimedelta().total_seconds() or DEFAULT_LEASE
             self._outbox = outbox
             self._deliver(events.SessionOpened())
             self._put_conditions()
             if self._ports:
                 self._put_ports()
+            self._was_open = True
             self.opened.set()
             async with asyncio.TaskGroup() as group:
                 renewal = group.create_task(_renew(outbox, lease / 3))
-                async for message in incoming:
-                    self._received(message, outbox)
+                self._received(first[1:], outbox)
+                async for messages in incoming:
+                    self._received(messages, outbox)
                 renewal.cancel()
         finally:
             self._outbox = None
@@ -138,7 +160,11 @@ class Session:
             if isinstance(incoming, AsyncGenerator):
                 await incoming.aclose()
 
-    def _received(self, message: node_pb2.ServerMessage, outbox: Outbox) -> None:
+    def _received(self, messages: Sequence[node_pb2.ServerMessage], outbox: Outbox) -> None:
+        for message in messages:
+            self._take(message, outbox)
+
+    def _take(self, message: node_pb2.ServerMessage, outbox: Outbox) -> None:
         match message.WhichOneof("message"):
             case "prepare":
                 self._deliver(events.AttemptOrdered(message.prepare))
@@ -166,6 +192,9 @@ class Session:
             labels=settings.labels,
             capacity=settings.capacity(),
             tells_views=True,
+            address=settings.address,
+            key=self._key,
+            sent_at=timestamp(time.time()),
         )
 
 

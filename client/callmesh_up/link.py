@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -25,8 +25,8 @@ class InMemoryLink:
         self._node = node
 
     def session(
-        self, outgoing: AsyncIterator[node_pb2.AgentMessage]
-    ) -> AsyncIterator[node_pb2.ServerMessage]:
+        self, outgoing: AsyncIterator[Sequence[node_pb2.AgentMessage]]
+    ) -> AsyncIterator[Sequence[node_pb2.ServerMessage]]:
         """The standing session: both directions by reference, nothing is copied."""
         return self._server.sessions.serve(outgoing)
 

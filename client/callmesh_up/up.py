@@ -137,6 +137,7 @@ class _Mesh:
                 pages_socket=layout.web_socket,
                 version=version("callmesh"),
                 node=NODE,
+                shared_cpu=True,
             ),
             InMemoryLink(server, NODE),
         )

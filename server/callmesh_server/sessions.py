@@ -13,13 +13,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from callmesh_server.api.pump import Pump, Spawn
 from callmesh_server.core import actions as do
 from callmesh_server.core import attempt_reports, instances, liveness
+from callmesh_server.core.joining import refusal
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.world import World
 from callmesh_server.routed import Routed
@@ -28,13 +28,10 @@ from callmesh_wire.errors import (
     InvalidArgumentError,
     UnavailableError,
 )
-from callmesh_wire.names import NameProblem, check_scope
 from callmeshpb.v1 import node_pb2
 
 log = logging.getLogger(__name__)
 
-PROTOCOL_VERSION = 1
-OLDEST_PROTOCOL_VERSION = 1
 # A session whose agent does not read is ended; it reconnects and is told anew.
 MAX_OUTBOX = 100_000
 MAX_LOG_CHUNKS = 1_000
@@ -125,30 +122,24 @@ class Sessions:
         self._ports_taken = ports_taken
 
     async def serve(
-        self, incoming: AsyncIterator[node_pb2.AgentMessage]
-    ) -> AsyncIterator[node_pb2.ServerMessage]:
-        """One session, from its hello to its end. Raises a `CallmeshError`."""
-        async with aclosing(self.serve_batches(_singly(incoming))) as batches:
-            async for batch in batches:
-                for message in batch:
-                    yield message
-
-    async def serve_batches(
-        self, incoming: AsyncIterator[list[node_pb2.AgentMessage]]
+        self, incoming: AsyncIterator[Sequence[node_pb2.AgentMessage]]
     ) -> AsyncGenerator[list[node_pb2.ServerMessage]]:
-        """`serve`, with everything that is ready in one item."""
-        first: list[node_pb2.AgentMessage] = await anext(incoming, [])
+        """One session, from its hello to its end; all that is ready is one item.
+
+        Raises a `CallmeshError`.
+        """
+        first: Sequence[node_pb2.AgentMessage] = await anext(incoming, ())
         if not first or first[0].WhichOneof("message") != "hello":
             raise InvalidArgumentError("a session begins with `hello`")
         hello = first[0].hello
-        refused = _refusal(hello)
+        refused = refusal(hello, self._ledger.world, time.time())
         if refused:
             log.warning("node refused: %s", refused)
             yield [_welcome(self._epoch, self._lease, refused)]
             return
         session = self._open(hello)
 
-        async def take(messages: list[node_pb2.AgentMessage]) -> None:
+        async def take(messages: Sequence[node_pb2.AgentMessage]) -> None:
             if self._sessions.get(session.node) is session:
                 self._received(session.node, messages)
 
@@ -248,7 +239,7 @@ class Sessions:
         self._react(lambda world, _now: liveness.disconnected(world, session.node))
         log.info("the session of node `%s` ended %s", session.node, session.closing)
 
-    def _received(self, node: str, messages: list[node_pb2.AgentMessage]) -> None:
+    def _received(self, node: str, messages: Sequence[node_pb2.AgentMessage]) -> None:
         self._ledger.renew(node, time.time() + self._lease)
         for message in messages:
             self._take(node, message)
@@ -297,28 +288,7 @@ class Sessions:
         self.send(node, node_pb2.ServerMessage(log_cancel=cancel))
 
 
-def _refusal(hello: node_pb2.NodeHello) -> str:
-    try:
-        check_scope(hello.node, "node name")
-    except NameProblem as problem:
-        return str(problem)
-    if not OLDEST_PROTOCOL_VERSION <= hello.protocol_version <= PROTOCOL_VERSION:
-        return (
-            f"node `{hello.node}` speaks protocol {hello.protocol_version}, and this server "
-            f"{OLDEST_PROTOCOL_VERSION} to {PROTOCOL_VERSION}: install the same version of "
-            "callmesh on both"
-        )
-    return ""
-
-
 def _welcome(epoch: int, lease: float, refused: str) -> node_pb2.ServerMessage:
     message = node_pb2.ServerMessage(welcome=node_pb2.NodeWelcome(epoch=epoch, refused=refused))
     message.welcome.lease.FromNanoseconds(int(lease * 1e9))
     return message
-
-
-async def _singly(
-    incoming: AsyncIterator[node_pb2.AgentMessage],
-) -> AsyncIterator[list[node_pb2.AgentMessage]]:
-    async for message in incoming:
-        yield [message]

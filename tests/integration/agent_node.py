@@ -66,17 +66,17 @@ class ControlPlane:
         self.view = node_pb2.MeshView()
 
     async def session(
-        self, outgoing: AsyncIterator[node_pb2.AgentMessage]
-    ) -> AsyncIterator[node_pb2.ServerMessage]:
+        self, outgoing: AsyncIterator[list[node_pb2.AgentMessage]]
+    ) -> AsyncIterator[list[node_pb2.ServerMessage]]:
         self._outgoing = asyncio.Queue()
         welcome = node_pb2.NodeWelcome(epoch=1)
         welcome.lease.FromSeconds(10)
-        yield node_pb2.ServerMessage(welcome=welcome)
+        yield [node_pb2.ServerMessage(welcome=welcome)]
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(outgoing))
             self.push()
             while True:
-                yield await self._outgoing.get()
+                yield [await self._outgoing.get()]
             reading.cancel()
 
     async def call(
@@ -94,8 +94,8 @@ class ControlPlane:
             raise NotFoundError(f"there is no blob `{digest}`")
         target.write_bytes(self.blobs[digest])
 
-    async def _read(self, outgoing: AsyncIterator[node_pb2.AgentMessage]) -> None:
-        async for message in outgoing:
+    async def _read(self, outgoing: AsyncIterator[list[node_pb2.AgentMessage]]) -> None:
+        async for message in (each async for batch in outgoing for each in batch):
             self.heard.append(message)
             match message.WhichOneof("message"):
                 case "instance":

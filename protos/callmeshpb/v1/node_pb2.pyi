@@ -82,7 +82,7 @@ class PortsTaken(_message.Message):
     def __init__(self, ports: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class NodeHello(_message.Message):
-    __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity", "tells_views")
+    __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity", "tells_views", "key", "sent_at")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +99,8 @@ class NodeHello(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
     TELLS_VIEWS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SENT_AT_FIELD_NUMBER: _ClassVar[int]
     node: str
     protocol_version: int
     version: str
@@ -108,7 +110,29 @@ class NodeHello(_message.Message):
     labels: _containers.ScalarMap[str, str]
     capacity: _scheduler_pb2.NodeCapacity
     tells_views: bool
-    def __init__(self, node: _Optional[str] = ..., protocol_version: _Optional[int] = ..., version: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[_scheduler_pb2.NodeCapacity, _Mapping]] = ..., tells_views: bool = ...) -> None: ...
+    key: str
+    sent_at: _timestamp_pb2.Timestamp
+    def __init__(self, node: _Optional[str] = ..., protocol_version: _Optional[int] = ..., version: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[_scheduler_pb2.NodeCapacity, _Mapping]] = ..., tells_views: bool = ..., key: _Optional[str] = ..., sent_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ForwardedCaller(_message.Message):
+    __slots__ = ("node", "key", "workload", "run", "app", "project", "domain", "authorization")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    key: str
+    workload: bool
+    run: str
+    app: str
+    project: str
+    domain: str
+    authorization: str
+    def __init__(self, node: _Optional[str] = ..., key: _Optional[str] = ..., workload: bool = ..., run: _Optional[str] = ..., app: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., authorization: _Optional[str] = ...) -> None: ...
 
 class NodeWelcome(_message.Message):
     __slots__ = ("epoch", "lease", "refused")

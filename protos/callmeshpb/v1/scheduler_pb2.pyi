@@ -308,7 +308,7 @@ class Instance(_message.Message):
     def __init__(self, id: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., app: _Optional[str] = ..., revision: _Optional[int] = ..., node: _Optional[str] = ..., intent: _Optional[_Union[InstanceIntent, str]] = ..., status: _Optional[_Union[InstanceStatus, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fence: _Optional[_Union[_common_pb2.Fence, _Mapping]] = ...) -> None: ...
 
 class InstanceStatus(_message.Message):
-    __slots__ = ("state", "address", "port", "pid", "restarts", "message", "last_exit", "log_tail", "changed_at", "consecutive_failures", "exposed", "prepared_at")
+    __slots__ = ("state", "address", "port", "pid", "restarts", "message", "last_exit", "log_tail", "changed_at", "consecutive_failures", "exposed", "prepared_at", "inbound_port")
     STATE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -321,6 +321,7 @@ class InstanceStatus(_message.Message):
     CONSECUTIVE_FAILURES_FIELD_NUMBER: _ClassVar[int]
     EXPOSED_FIELD_NUMBER: _ClassVar[int]
     PREPARED_AT_FIELD_NUMBER: _ClassVar[int]
+    INBOUND_PORT_FIELD_NUMBER: _ClassVar[int]
     state: InstanceState
     address: str
     port: int
@@ -333,7 +334,8 @@ class InstanceStatus(_message.Message):
     consecutive_failures: int
     exposed: bool
     prepared_at: _timestamp_pb2.Timestamp
-    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., last_exit: _Optional[str] = ..., log_tail: _Optional[_Iterable[str]] = ..., changed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., exposed: bool = ..., prepared_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    inbound_port: int
+    def __init__(self, state: _Optional[_Union[InstanceState, str]] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., last_exit: _Optional[str] = ..., log_tail: _Optional[_Iterable[str]] = ..., changed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., consecutive_failures: _Optional[int] = ..., exposed: bool = ..., prepared_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., inbound_port: _Optional[int] = ...) -> None: ...
 
 class TaskEnvironmentSpec(_message.Message):
     __slots__ = ("project", "domain", "name", "version", "code", "image", "env_vars", "secrets", "resources", "depends_on", "tasks", "description")
@@ -613,7 +615,7 @@ class TaskRef(_message.Message):
     def __init__(self, scope: _Optional[_Union[_common_pb2.Scope, _Mapping]] = ..., name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("name", "address", "zone", "labels", "capacity", "conditions", "instances", "attempts", "version", "joined_at", "connected", "storage")
+    __slots__ = ("name", "address", "zone", "labels", "capacity", "conditions", "instances", "attempts", "version", "joined_at", "connected", "storage", "key_digest")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -633,6 +635,7 @@ class Node(_message.Message):
     JOINED_AT_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     STORAGE_FIELD_NUMBER: _ClassVar[int]
+    KEY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     zone: str
@@ -645,7 +648,8 @@ class Node(_message.Message):
     joined_at: _timestamp_pb2.Timestamp
     connected: bool
     storage: _containers.RepeatedCompositeFieldContainer[_common_pb2.StorageUse]
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., instances: _Optional[int] = ..., attempts: _Optional[int] = ..., version: _Optional[str] = ..., joined_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., connected: bool = ..., storage: _Optional[_Iterable[_Union[_common_pb2.StorageUse, _Mapping]]] = ...) -> None: ...
+    key_digest: bytes
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., instances: _Optional[int] = ..., attempts: _Optional[int] = ..., version: _Optional[str] = ..., joined_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., connected: bool = ..., storage: _Optional[_Iterable[_Union[_common_pb2.StorageUse, _Mapping]]] = ..., key_digest: _Optional[bytes] = ...) -> None: ...
 
 class NodeCapacity(_message.Message):
     __slots__ = ("cpu", "memory", "slots", "python_versions", "shared_cpu")

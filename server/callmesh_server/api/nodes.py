@@ -14,9 +14,11 @@ from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller, CallerKind
 from callmesh_server.config import ServerSettings
 from callmesh_server.core.attempts import current
+from callmesh_server.core.joining import PROTOCOL_VERSION
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import NOTHING, World
-from callmesh_server.sessions import PROTOCOL_VERSION, Sessions
+from callmesh_server.sessions import Sessions
+from callmesh_wire.batches import batches
 from callmesh_wire.errors import PermissionDeniedError, UnimplementedError
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
 
@@ -61,6 +63,7 @@ class NodesApi:
         state = self._world.nodes[name]
         node = scheduler_pb2.Node()
         node.CopyFrom(state.record)
+        node.ClearField("key_digest")
         node.connected = state.connected
         node.instances = len(self._world.instances_on_node.get(name, NOTHING))
         node.attempts = sum(
@@ -100,9 +103,10 @@ class NodeApi:
         """One agent's session."""
         if caller.kind is CallerKind.WORKLOAD:
             raise PermissionDeniedError("a workload has no session: its node's agent has")
-        async with aclosing(self._sessions.serve_batches(_batches(requests))) as batches:
-            async for batch in batches:
-                yield node_pb2.SessionResponse(messages=batch)
+        async with aclosing(self._sessions.serve(_batches(requests))) as ready:
+            async for messages in ready:
+                for batch in batches(messages):
+                    yield node_pb2.SessionResponse(messages=batch)
 
     async def drain(
         self, _request: node_pb2.DrainRequest, _caller: Caller

@@ -18,6 +18,7 @@ from callmesh_server.core.actions import (
     WakeAt,
 )
 from callmesh_server.core.instances import forgotten, instance_mark, out_of_sight
+from callmesh_server.core.joining import key_digest
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import (
     NOTHING,
@@ -48,6 +49,7 @@ def joined(world: World, hello: NodeHello, now: float, lease: float) -> list[Act
         capacity=hello.capacity,
         version=hello.version,
     )
+    record.key_digest = key_digest(hello)
     record.joined_at.CopyFrom(before.record.joined_at if before is not None else stamp(now))
     state = NodeState(
         record=record,

@@ -34,16 +34,17 @@ class Server:
         self.sessions += 1
         welcome = node_pb2.NodeWelcome(epoch=1, refused=self.refused)
         welcome.lease.FromMilliseconds(int(self.lease * 1000))
-        yield node_pb2.ServerMessage(welcome=welcome)
+        yield [node_pb2.ServerMessage(welcome=welcome)]
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(outgoing))
             while (message := await self.out.get()) is not None:
-                yield message
+                yield [message]
             reading.cancel()
 
     async def _read(self, outgoing):
-        async for message in outgoing:
-            self.heard.put_nowait(message)
+        async for messages in outgoing:
+            for message in messages:
+                self.heard.put_nowait(message)
 
     async def next(self):
         async with asyncio.timeout(3):
@@ -160,9 +161,9 @@ async def test_reports_without_a_session_are_dropped(opened, server):
     assert kinds == ["hello", "conditions"]
 
 
-async def taken(outbox, count):
+async def taken(outbox):
     stream = outbox.stream()
-    found = [await anext(stream) for _ in range(count)]
+    found = await anext(stream)
     await stream.aclose()
     return found
 
@@ -173,7 +174,7 @@ async def test_of_each_thing_only_the_newest_waits():
         report = node_pb2.AttemptReport(run="r", phase=phase)
         outbox.put(node_pb2.AgentMessage(attempt=report), "r")
     outbox.put(node_pb2.AgentMessage(lease={}))
-    first, second = await taken(outbox, 2)
+    first, second = await taken(outbox)
     assert first.attempt.phase == scheduler_pb2.ATTEMPT_PHASE_SUCCEEDED
     assert second.HasField("lease")
 
@@ -186,8 +187,10 @@ async def test_log_lines_wait_for_room_and_for_no_dead_session():
         waiting = group.create_task(outbox.put_chunk(node_pb2.LogChunk(stream_id="last")))
         await asyncio.sleep(0)
         assert not waiting.done()
-        await taken(outbox, 1)
+        await taken(outbox)
         assert await waiting
+        for _ in range(LOG_CHUNKS - 1):
+            assert await outbox.put_chunk(node_pb2.LogChunk())
         late = group.create_task(outbox.put_chunk(node_pb2.LogChunk()))
         await asyncio.sleep(0)
         outbox.close()

@@ -107,13 +107,14 @@ class Agent:
             self.say(attempt=report)
         self.say(attempts_complete=node_pb2.AttemptsComplete())
 
-    async def messages(self) -> AsyncIterator[node_pb2.AgentMessage]:
+    async def messages(self) -> AsyncIterator[list[node_pb2.AgentMessage]]:
         while (message := await self.outgoing.get()) is not None:
-            yield message
+            yield [message]
 
     async def run(self) -> None:
         self.hello()
-        async for message in self.server.sessions.serve(self.messages()):
+        batches = self.server.sessions.serve(self.messages())
+        async for message in (each async for batch in batches for each in batch):
             self.received.append(message)
             self.take(message)
             self.changed.set()

@@ -56,8 +56,8 @@ async def test_desired_sets_and_views_follow_a_deploy(mesh: Any) -> None:
 
 
 async def test_what_does_not_begin_with_hello_is_refused(mesh: Any) -> None:
-    async def messages() -> AsyncIterator[node_pb2.AgentMessage]:
-        yield node_pb2.AgentMessage(lease=node_pb2.LeaseRenewal())
+    async def messages() -> AsyncIterator[list[node_pb2.AgentMessage]]:
+        yield [node_pb2.AgentMessage(lease=node_pb2.LeaseRenewal())]
 
     with pytest.raises(InvalidArgumentError, match="begins with `hello`"):
         await anext(mesh.server.sessions.serve(messages()))
@@ -73,10 +73,10 @@ async def test_what_does_not_begin_with_hello_is_refused(mesh: Any) -> None:
 async def test_a_node_that_may_not_join_is_told_why(
     mesh: Any, hello: node_pb2.NodeHello, reason: str
 ) -> None:
-    async def messages() -> AsyncIterator[node_pb2.AgentMessage]:
-        yield node_pb2.AgentMessage(hello=hello)
+    async def messages() -> AsyncIterator[list[node_pb2.AgentMessage]]:
+        yield [node_pb2.AgentMessage(hello=hello)]
 
-    answers = [each async for each in mesh.server.sessions.serve(messages())]
+    answers = [each async for batch in mesh.server.sessions.serve(messages()) for each in batch]
     assert len(answers) == 1
     assert reason in answers[0].welcome.refused
 

@@ -1,6 +1,6 @@
 """Calls of the control plane that workloads make through their node's agent.
 
-A workload may do what this list says and nothing else. Who it is comes from
+A workload may call `WORKLOAD_METHODS` and nothing else. Who it is comes from
 the kernel; what it says about itself, such as the parent of a run that it
 submits, is overwritten.
 """
@@ -15,27 +15,9 @@ from dataclasses import replace
 
 from callmesh_agent.link import Link, WorkloadIdentity
 from callmesh_wire import errors
-from callmesh_wire.methods import methods
+from callmesh_wire.methods import WORKLOAD_METHODS, methods
 from callmeshpb.v1 import scheduler_pb2, workload_pb2
 
-ALLOWED = frozenset(
-    {
-        *(
-            f"SchedulerService/{name}"
-            for name in (
-                "Submit", "RunTask", "GetRun", "WatchRun", "ListRuns", "AbortRun", "GetTask",
-                "ListTasks", "GetApp", "ListApps", "WatchApp", "UpdateApp", "GetServer",
-            )
-        ),
-        "RegistryService/Resolve",
-        "RegistryService/Watch",
-        "RegistryService/ListServices",
-        "LogService/TailLogs",
-        "BlobService/FindMissing",
-        "BlobService/Upload",
-        "BlobService/Download",
-    }
-)  # fmt: skip
 # Requests of one call that were read and not yet taken by the server.
 QUEUED = 64
 log = logging.getLogger("callmesh.agent")
@@ -128,7 +110,7 @@ async def _forward(
     send: Callable[[workload_pb2.WorkloadCallReply], object],
     writable: Callable[[], object],
 ) -> None:
-    if call.method not in ALLOWED:
+    if call.method not in WORKLOAD_METHODS:
         raise errors.PermissionDeniedError(
             f"a workload may not call `{call.method}`: do it with the `callmesh` command"
         )

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.diskfile import write_whole
+from callmesh_agent.xds import inbound
 from callmesh_agent.xds.ads import AdsServer
 from callmesh_agent.xds.ingress import INGRESS
 from callmesh_agent.xds.rejections import Rejection
@@ -102,7 +103,14 @@ class DataPlane:
     def set_local(self, rotation: Mapping[str, LocalEndpoint]) -> None:
         """Take over what this node knows of its own instances."""
         self._local = {
-            name: LocalInstance(each.address, each.port, each.ready)
+            name: LocalInstance(
+                each.address,
+                each.port,
+                each.ready,
+                each.inbound_port,
+                each.mesh_name,
+                each.speaks_grpc,
+            )
             for name, each in rotation.items()
         }
         self._publish()
@@ -111,6 +119,9 @@ class DataPlane:
         """The port of a listener of ours, 0 if there is none of that name."""
         if listener == INGRESS:
             return self._settings.ingress_port
+        if listener.startswith(inbound.PREFIX):
+            own = self._local.get(listener.removeprefix(inbound.PREFIX))
+            return own.inbound_port if own is not None else 0
         ports = {each.service.mesh_name: each.service.mesh_port for each in self._view.services}
         return ports.get(listener, 0)
 
@@ -124,7 +135,8 @@ class DataPlane:
 
     def _publish(self) -> None:
         self._version += 1
-        truth = LocalTruth(self._settings.node, self._settings.zone, self._local)
+        settings = self._settings
+        truth = LocalTruth(settings.node, settings.zone, self._local, settings.address)
         try:
             snapshot = compile_snapshot(
                 self._view, truth, self._ingress, self._version, self._snapshot

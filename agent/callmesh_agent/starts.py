@@ -17,6 +17,7 @@ from callmesh_agent.environments import Environments
 from callmesh_agent.probe import labels_of
 from callmesh_agent.workspace import Workspace
 from callmesh_wire.errors import FailedPreconditionError
+from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
 
 
@@ -36,6 +37,7 @@ class Starts:
         self._installation = installation
         self._of_node = environment.of_node(settings, os.environ)
         self.base_hash = base_hash(settings)
+        self._inbound: dict[str, int] = {}
 
     async def instance(
         self, instance: Instance, zygote: str, endpoints: Mapping[str, str]
@@ -66,7 +68,12 @@ class Starts:
             environment=environment.of_instance(self._base(key), desired, parameters, secrets_dir),
             directory=directory,
             log_path=str(self.instance_log(instance.id)),
-            labels={**_instance_labels(desired), "bundle": spec.code.bundle, "python": key},
+            labels={
+                **_instance_labels(desired),
+                **self._inbound_label(instance.id),
+                "bundle": spec.code.bundle,
+                "python": key,
+            },
         )
         workdir = _workdir(directory, spec.image)
         if spec.kind == scheduler_pb2.APP_KIND_COMMAND:
@@ -156,6 +163,15 @@ class Starts:
         """What a zygote's imports write."""
         return self._settings.logs_dir / "zygote" / f"{zygote_id}.log"
 
+    def _inbound_label(self, instance_id: str) -> dict[str, str]:
+        """Where other nodes will call it: the same port after each of its starts."""
+        address = self._settings.address
+        if not address:
+            return {}
+        before = self._inbound.get(instance_id, 0)
+        self._inbound[instance_id] = ports.free_inbound(address, before, self._inbound.values())
+        return {"inbound": str(self._inbound[instance_id])}
+
     def _pool_variables(self, pool: Pool) -> dict[str, str]:
         base = self._base(self._key(pool.recipe.image))
         return environment.of_pool(base, pool.recipe, self.secrets_of_pool(pool.key))
@@ -197,10 +213,12 @@ class Starts:
 
 def _instance_labels(desired: node_pb2.DesiredInstance) -> dict[str, str]:
     instance = desired.instance
+    name = AppName(instance.project, instance.domain, instance.app)
     return {
         "project": instance.project,
         "domain": instance.domain,
         "app": instance.app,
+        "mesh_name": name.mesh_name,
         "revision": str(instance.revision),
         "fence": f"{instance.fence.epoch}.{instance.fence.counter}",
         **labels_of(desired.spec),

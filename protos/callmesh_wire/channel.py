@@ -9,8 +9,14 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 
+from callmesh_wire.jointoken import SERVER_NAME
+
 MAX_MESSAGE = 32 * 1024 * 1024
 AUTHORIZATION = "authorization"
+# A serialised ForwardedCaller, on the port for nodes.
+CALLER = "callmesh-caller-bin"
+# Seconds after which an agent asks whether a silent server is there, and waits for the answer.
+NODE_PING, NODE_PONG = 2, 3
 
 _LIMITS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -40,6 +46,23 @@ def open_channel(target: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(target, options=CLIENT_OPTIONS)
 
 
+def open_node_channel(target: str, certificate: str) -> grpc.aio.Channel:
+    """A node's channel to the server whose certificate (PEM) it knows; TLS.
+
+    A server that does not answer is noticed within `NODE_PING` + `NODE_PONG` s.
+    """
+    return grpc.aio.secure_channel(
+        target,
+        grpc.ssl_channel_credentials(root_certificates=certificate.encode()),
+        options=[
+            *CLIENT_OPTIONS,
+            ("grpc.keepalive_time_ms", NODE_PING * 1000),
+            ("grpc.keepalive_timeout_ms", NODE_PONG * 1000),
+            ("grpc.ssl_target_name_override", SERVER_NAME),
+        ],
+    )
+
+
 def credentials(token: str) -> tuple[tuple[str, str], ...]:
     """Call metadata that proves who calls; empty for a Unix socket's callers."""
     return ((AUTHORIZATION, f"Bearer {token}"),) if token else ()
@@ -48,3 +71,9 @@ def credentials(token: str) -> tuple[tuple[str, str], ...]:
 def new_server() -> grpc.aio.Server:
     """A server without ports."""
     return grpc.aio.server(options=SERVER_OPTIONS)
+
+
+def new_node_server() -> grpc.aio.Server:
+    """A server for nodes' channels, without ports."""
+    pings = ("grpc.http2.min_ping_interval_without_data_ms", NODE_PING * 500)
+    return grpc.aio.server(options=[*SERVER_OPTIONS, pings])

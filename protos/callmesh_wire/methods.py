@@ -17,6 +17,27 @@ from callmeshpb.v1 import blob_pb2, log_pb2, node_pb2, registry_pb2, scheduler_p
 _FILES = (registry_pb2, scheduler_pb2, node_pb2, blob_pb2, log_pb2, secret_pb2)
 
 
+# What workloads may call, through their node's agent.
+WORKLOAD_METHODS = frozenset(
+    {
+        *(
+            f"SchedulerService/{name}"
+            for name in (
+                "Submit", "RunTask", "GetRun", "WatchRun", "ListRuns", "AbortRun", "GetTask",
+                "ListTasks", "GetApp", "ListApps", "WatchApp", "UpdateApp", "GetServer",
+            )
+        ),
+        "RegistryService/Resolve",
+        "RegistryService/Watch",
+        "RegistryService/ListServices",
+        "LogService/TailLogs",
+        "BlobService/FindMissing",
+        "BlobService/Upload",
+        "BlobService/Download",
+    }
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One RPC."""

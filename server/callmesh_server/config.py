@@ -25,6 +25,9 @@ class ServerSettings:
     token_file: Path
     api_port: int = 7433
     api_host: str = "127.0.0.1"
+    # Where agents connect, by TLS and with the join token; an empty host: nowhere.
+    node_host: str = ""
+    node_port: int = 7434
     # Port of the ingress, for the URLs that the server hands out.
     ingress_port: int = 7480
     lease_seconds: float = 15.0
@@ -46,6 +49,16 @@ class ServerSettings:
     def secret_key(self) -> Path:
         """The key that secrets are sealed with."""
         return self.state_dir / "server" / "secret.key"
+
+    @property
+    def join_token_file(self) -> Path:
+        """What a machine needs to join."""
+        return self.state_dir / "join.token"
+
+    @property
+    def tls_key(self) -> Path:
+        """The private key of the certificate in the join token."""
+        return self.state_dir / "server" / "tls.key"
 
     @property
     def ingress_url(self) -> str:

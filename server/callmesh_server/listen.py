@@ -7,6 +7,7 @@ import socket
 import stat
 from pathlib import Path
 
+import grpc
 import grpc.aio
 
 from callmesh_wire.errors import FailedPreconditionError
@@ -71,9 +72,8 @@ def bind_tcp(server: grpc.aio.Server, host: str, port: int) -> int:
 
     Raises `FailedPreconditionError` that names the holder of a taken port.
     """
-    shown = f"[{host}]" if ":" in host else host
     try:
-        bound = server.add_insecure_port(f"{shown}:{port}")
+        bound = server.add_insecure_port(_joined(host, port))
     except RuntimeError:
         bound = 0
     if not bound:
@@ -82,6 +82,30 @@ def bind_tcp(server: grpc.aio.Server, host: str, port: int) -> int:
             "with `--port`"
         )
     return int(bound)
+
+
+def bind_nodes(
+    server: grpc.aio.Server, host: str, port: int, *, key: bytes, certificate: bytes
+) -> int:
+    """Listen for agents, by TLS; as `bind_tcp`."""
+    try:
+        bound = server.add_secure_port(
+            _joined(host, port), grpc.ssl_server_credentials([(key, certificate)])
+        )
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        held = holder(port)
+        raise FailedPreconditionError(
+            f"port {port} on {host} is taken{held}: stop that, or choose another with `--node-port`"
+            if held
+            else f"cannot listen on `{host}`: name an IP address of this machine with `--address`"
+        )
+    return int(bound)
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def holder(port: int) -> str:

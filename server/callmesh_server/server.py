@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from callmesh_server import listen
-from callmesh_server.api import builtin
+from callmesh_server import join, listen
+from callmesh_server.api import builtin, node_door
 from callmesh_server.api.addresses import Addresses
 from callmesh_server.api.apps import AppApi
 from callmesh_server.api.blob import BlobApi
@@ -44,7 +44,7 @@ from callmesh_server.routed import Routed
 from callmesh_server.sessions import Sessions
 from callmesh_server.store.blobs import Blobs
 from callmesh_server.store.secrets import Secrets
-from callmesh_wire.channel import new_server
+from callmesh_wire.channel import new_node_server, new_server
 from callmesh_wire.errors import CallmeshError, UnauthenticatedError, UnavailableError
 from callmeshpb.v1 import scheduler_pb2
 
@@ -64,8 +64,9 @@ class Server:
     router: Router
     sessions: Sessions
     parts: Parts
-    # The TCP port that the API listens on.
+    # The TCP ports that the API listens on, and the one for nodes.
     api_port: int
+    node_port: int = 0
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
@@ -135,9 +136,32 @@ class Server:
         self.router.register(tcp, token=token, more=more)
         self.api_port = listen.bind_tcp(tcp, settings.api_host, settings.api_port)
         listen.bind_unix(local, settings.api_socket)
-        await local.start()
-        await tcp.start()
-        return [local, tcp]
+        servers = [local, tcp, *self._for_nodes()]
+        for each in servers:
+            await each.start()
+        return servers
+
+    def _for_nodes(self) -> list[grpc.aio.Server]:
+        settings = self._settings
+        if not settings.node_host:
+            return []
+        token, key = join.load(settings.join_token_file, settings.tls_key)
+        server = new_node_server()
+        world = self.parts.world
+        self.router.register_nodes(
+            server,
+            token=token.secret,
+            names=node_door.METHODS,
+            caller_of=lambda context: node_door.caller_of(context, world, self.person_of),
+        )
+        self.node_port = listen.bind_nodes(
+            server,
+            settings.node_host,
+            settings.node_port,
+            key=key,
+            certificate=token.certificate.encode(),
+        )
+        return [server]
 
 
 class Parts:
@@ -151,6 +175,7 @@ class Parts:
         addresses = Addresses(settings.ingress_port)
         changes = Changes()
         ledger = Ledger()
+        self.world = ledger.world
         live = Live(ledger, changes, database)
         blobs = Blobs(settings.blobs)
         ports = MeshPorts(database)

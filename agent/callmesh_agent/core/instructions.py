@@ -16,6 +16,10 @@ class LocalEndpoint:
     address: str
     port: int
     ready: bool
+    # Where other nodes call it, on the node's address; 0: they cannot.
+    inbound_port: int = 0
+    mesh_name: str = ""
+    speaks_grpc: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,26 @@ def timestamp(seconds: float) -> Timestamp:
 def rotation(instances: Mapping[str, Instance]) -> dict[str, LocalEndpoint]:
     """This node's instances that have an address, by id."""
     return {
-        each.id: LocalEndpoint(each.address, each.port, ready=each.phase is Phase.READY)
+        each.id: _endpoint(each, each.process.labels)
         for each in instances.values()
         if each.process is not None and each.port
     }
+
+
+def _endpoint(instance: Instance, labels: Mapping[str, str]) -> LocalEndpoint:
+    return LocalEndpoint(
+        instance.address,
+        instance.port,
+        ready=instance.phase is Phase.READY,
+        inbound_port=inbound_port(labels),
+        mesh_name=labels.get("mesh_name", ""),
+        speaks_grpc=labels.get("protocol") == "grpc",
+    )
+
+
+def inbound_port(labels: Mapping[str, str]) -> int:
+    """Where other nodes call a process, by its labels; 0: they cannot."""
+    return int(labels.get("inbound", "0"))
 
 
 def status(instance: Instance) -> scheduler_pb2.InstanceStatus:
@@ -61,6 +77,7 @@ def status(instance: Instance) -> scheduler_pb2.InstanceStatus:
         consecutive_failures=instance.failures,
         exposed=instance.exposed,
         prepared_at=timestamp(prepared) if prepared is not None else None,
+        inbound_port=inbound_port(instance.process.labels) if instance.process is not None else 0,
     )
 
 

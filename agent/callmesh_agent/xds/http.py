@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 _TYPES = "type.googleapis.com/envoy."
+# On an answer of a node's Envoy to a call that it has not passed on.
+UNSENT = "x-callmesh-unsent"
 STATEFUL_SESSION = "envoy.filters.http.stateful_session"
 _SUBJECT = "%METADATA(ROUTE:callmesh:subject)%"
 _STATE = "%METADATA(ROUTE:callmesh:state)%"
@@ -16,6 +18,7 @@ _LOGS = "%METADATA(ROUTE:callmesh:logs)%"
 
 # Envoy's response flags and what they mean to a caller. The first match wins:
 # a call that used up its retries carries the last try's flag as well.
+_NOT_DELIVERED = ("UH", "UF", "NC")
 _SENTENCES = (
     ("UH", f"no instance of {_SUBJECT} is ready: {_STATE}"),
     ("UF", f"{_SUBJECT} cannot be connected to: {_STATE}"),
@@ -33,11 +36,14 @@ def route_metadata(subject: str, state: str, logs: str) -> dict[str, Any]:
     return {"filter_metadata": {"callmesh": {"subject": subject, "state": state, "logs": logs}}}
 
 
-def connection_manager(*, edge: bool, config_source: dict[str, Any]) -> dict[str, Any]:
+def connection_manager(
+    *, edge: bool, inbound: bool, config_source: dict[str, Any]
+) -> dict[str, Any]:
     """The HTTP connection manager of a listener that gets its routes from a source.
 
     ``edge`` is the ingress: it tells apps where a browser called from, while a
-    mesh port passes on what the calling app says. The stat prefix and the name
+    mesh port passes on what the calling app says. ``inbound`` says to another
+    node's Envoy which calls were not delivered. The stat prefix and the name
     of the routes are the listener's to add.
     """
     return {
@@ -80,7 +86,7 @@ def connection_manager(*, edge: bool, config_source: dict[str, Any]) -> dict[str
             }
         },
         "server_header_transformation": "PASS_THROUGH",
-        "local_reply_config": {"mappers": _local_replies()},
+        "local_reply_config": {"mappers": _local_replies(inbound=inbound)},
     }
 
 
@@ -113,10 +119,12 @@ def router() -> dict[str, Any]:
     }
 
 
-def _local_replies() -> list[dict[str, Any]]:
+def _local_replies(*, inbound: bool) -> list[dict[str, Any]]:
+    said = {"headers_to_add": [{"header": {"key": UNSENT, "value": "true"}}]}
     return [
         {
             "filter": {"response_flag_filter": {"flags": [flag]}},
+            **(said if inbound and flag in _NOT_DELIVERED else {}),
             "body_format_override": {
                 "text_format_source": {"inline_string": f"{sentence}\n"},
                 "content_type": "text/plain; charset=utf-8",

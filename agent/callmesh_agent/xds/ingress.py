@@ -17,7 +17,7 @@ from callmesh_agent.xds import descriptors
 from callmesh_agent.xds.descriptors import CLUSTER, ROUTES
 from callmesh_agent.xds.http import direct, misdirected, route_metadata
 from callmesh_agent.xds.packing import Resource, resource
-from callmesh_agent.xds.resources import LOOPBACK_HOSTS, listener
+from callmesh_agent.xds.resources import LOOPBACK_HOSTS, Door, listener
 
 INGRESS = "callmesh/ingress"
 PAGES = "callmesh/pages"
@@ -39,7 +39,7 @@ class Ingress:
 
 def ingress_listener(ingress: Ingress) -> Resource:
     """The listener; it changes only with the address."""
-    return listener(INGRESS, ingress.address, ingress.port, edge=True)
+    return listener(INGRESS, ingress.address, ingress.port, Door.INGRESS)
 
 
 def pages_cluster(ingress: Ingress) -> Resource:

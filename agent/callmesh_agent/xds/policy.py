@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from callmesh_agent.xds.http import STATEFUL_SESSION, route_metadata
+from callmesh_agent.xds.http import STATEFUL_SESSION, UNSENT, route_metadata
 from callmeshpb.v1 import common_pb2, node_pb2
 
 _TYPES = "type.googleapis.com/envoy."
@@ -26,7 +26,7 @@ _TYPES = "type.googleapis.com/envoy."
 # Repeating these is safe by HTTP's own rules (RFC 9110, 9.2.2).
 IDEMPOTENT_METHODS = "GET|HEAD|OPTIONS|PUT|DELETE|TRACE"
 # None of these can have reached the app's code.
-RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request"
+RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request,retriable-headers"
 RETRY_IDEMPOTENT = f"{RETRY_UNSEEN},reset,gateway-error"
 
 # Envoy's defaults (1,024 connections and calls, 3 retries at once) are limits
@@ -42,6 +42,8 @@ LIMIT = 100_000
 # costs less than 0.1 ms.
 HTTP1_IDLE = "1.5s"
 CONNECT_TIMEOUT = "2s"
+# Milliseconds for which what was sent may stay without the other machine's word.
+UNACKNOWLEDGED_MS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,14 @@ def _http_route(policy: CallPolicy, match: dict[str, Any], retry_on: str) -> dic
             state=f"see `callmesh describe app {policy.described}`",
             logs=f"see `callmesh logs app/{policy.described}`",
         ),
+        # A caller that passes an answer on must not make its own caller repeat.
+        "response_headers_to_remove": [UNSENT],
         "route": {
             "cluster": policy.mesh_name,
             "timeout": f"{policy.request_timeout:.9f}s",
             "retry_policy": {
                 "retry_on": retry_on,
+                "retriable_headers": [{"name": UNSENT, "present_match": True}],
                 "num_retries": 3,
                 "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
                 "retry_host_predicate": [
@@ -167,20 +172,24 @@ def grpc_routes(policy: CallPolicy) -> list[dict[str, Any]]:
 
 def cluster_policy(protocol: common_pb2.Protocol) -> dict[str, Any]:
     """Limits, ejection and protocol of a cluster, for both kinds of caller."""
-    if protocol == common_pb2.PROTOCOL_GRPC:
-        upstream: dict[str, Any] = {
-            "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 1000}}
-        }
-    else:
-        upstream = {
-            "common_http_protocol_options": {"idle_timeout": HTTP1_IDLE},
-            "explicit_http_config": {"http_protocol_options": {}},
-        }
-    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     return {
-        "connect_timeout": CONNECT_TIMEOUT,
+        **upstream_protocol(grpc=protocol == common_pb2.PROTOCOL_GRPC),
         "lb_policy": "ROUND_ROBIN",
-        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, LIMIT)]},
+        # A node that was cut off: idle connections to it, and those with a call.
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": 2, "keepalive_interval": 1, "keepalive_probes": 3}
+        },
+        "upstream_bind_config": {
+            "socket_options": [
+                {
+                    "description": "TCP_USER_TIMEOUT",
+                    "level": "6",
+                    "name": "18",
+                    "int_value": UNACKNOWLEDGED_MS,
+                    "state": "STATE_PREBIND",
+                }
+            ]
+        },
         # An instance that cannot be connected to is out for a moment. Answers
         # of 5xx eject nobody: they are the app's to give, and one bad request
         # repeated by a caller must not take every instance out.
@@ -197,6 +206,24 @@ def cluster_policy(protocol: common_pb2.Protocol) -> dict[str, Any]:
             "max_ejection_time": "10s",
             "max_ejection_percent": 100,
         },
+    }
+
+
+def upstream_protocol(*, grpc: bool) -> dict[str, Any]:
+    """What an instance speaks, and what every cluster has in common."""
+    if grpc:
+        upstream: dict[str, Any] = {
+            "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 1000}}
+        }
+    else:
+        upstream = {
+            "common_http_protocol_options": {"idle_timeout": HTTP1_IDLE},
+            "explicit_http_config": {"http_protocol_options": {}},
+        }
+    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, LIMIT)]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": f"{_TYPES}extensions.upstreams.http.v3.HttpProtocolOptions",

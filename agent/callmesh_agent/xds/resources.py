@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from typing import Any
 
@@ -52,9 +53,18 @@ class Target:
     port: int
 
 
-def listener(name: str, address: str, port: int, *, edge: bool) -> Resource:
+class Door(Enum):
+    """What a listener is for."""
+
+    # Calls of this node's code, of browsers, of other nodes' Envoys.
+    MESH = "mesh"
+    INGRESS = "ingress"
+    INBOUND = "inbound"
+
+
+def listener(name: str, address: str, port: int, door: Door) -> Resource:
     """An HTTP listener of the node's Envoy whose routes come by RDS under its own name."""
-    manager = descriptors.copy(_manager(edge))
+    manager = descriptors.copy(_manager(door))
     manager.stat_prefix = name
     manager.rds.route_config_name = name
     message = descriptors.build(
@@ -62,7 +72,7 @@ def listener(name: str, address: str, port: int, *, edge: bool) -> Resource:
         {
             "name": name,
             "address": {"socket_address": {"address": address, "port_value": port}},
-            "traffic_direction": "INBOUND" if edge else "OUTBOUND",
+            "traffic_direction": "OUTBOUND" if door is Door.MESH else "INBOUND",
             # Without a port of one's own, two meshes share it and split its callers.
             "enable_reuse_port": False,
             "filter_chains": [{"filters": [{"name": _MANAGER_FILTER}]}],
@@ -73,13 +83,16 @@ def listener(name: str, address: str, port: int, *, edge: bool) -> Resource:
 
 
 @cache
-def _manager(edge: bool) -> Any:  # noqa: FBT001
-    return descriptors.build(MANAGER, connection_manager(edge=edge, config_source=ADS))
+def _manager(door: Door) -> Any:
+    manager = connection_manager(
+        edge=door is Door.INGRESS, inbound=door is Door.INBOUND, config_source=ADS
+    )
+    return descriptors.build(MANAGER, manager)
 
 
 def mesh_listener(mesh_name: str, mesh_port: int) -> Resource:
     """Where code on this node calls a service. Independent of its policy."""
-    return listener(mesh_name, "127.0.0.1", mesh_port, edge=False)
+    return listener(mesh_name, "127.0.0.1", mesh_port, Door.MESH)
 
 
 def virtual_host(policy: CallPolicy) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, KINDS, LISTENER, ROUTES
+from callmesh_agent.xds.inbound import Inbound, compile_inbound
 from callmesh_agent.xds.ingress import (
     INGRESS,
     PAGES,
@@ -58,6 +59,7 @@ class Snapshot:
     envoy: ResourceSet
     grpc: ResourceSet
     services: Mapping[str, CompiledService]
+    inbound: Mapping[str, Inbound]
     # What was left out and why, in sentences for a person.
     notes: tuple[str, ...]
     # What the ingress was made of.
@@ -92,7 +94,9 @@ def compile_snapshot(
     if problems:
         raise Inconsistent(problems)
     hosts, notes = _hosts(services.values())
-    envoy = _for_envoy(services, ingress, hosts, previous)
+    domains = {policy.mesh_name: domain for policy, domain in hosts}
+    inbound = compile_inbound(local, domains, previous.inbound if previous else {})
+    envoy = _for_envoy(services, inbound, ingress, hosts, previous)
     grpc = _for_grpc(services)
     check(envoy)
     check(grpc)
@@ -101,6 +105,7 @@ def compile_snapshot(
         envoy=envoy,
         grpc=grpc,
         services=MappingProxyType(services),
+        inbound=MappingProxyType(inbound),
         notes=tuple(note for s in services.values() for note in s.notes) + notes,
         ingress=ingress,
         ingress_hosts=hosts,
@@ -160,6 +165,7 @@ def _hosts(
 
 def _for_envoy(
     services: Mapping[str, CompiledService],
+    inbound: Mapping[str, Inbound],
     ingress: Ingress,
     hosts: tuple[tuple[CallPolicy, str], ...],
     previous: Snapshot | None,
@@ -176,6 +182,7 @@ def _for_envoy(
             ],
         )
     clusters = {name: s.cluster for name, s in services.items()}
+    clusters |= {name: each.cluster for name, each in inbound.items()}
     if ingress.pages_socket:
         clusters[PAGES] = before.envoy.clusters[PAGES] if before else pages_cluster(ingress)
     return ResourceSet(
@@ -184,11 +191,16 @@ def _for_envoy(
         listeners=MappingProxyType(
             {
                 **{name: s.listener for name, s in services.items()},
+                **{name: each.listener for name, each in inbound.items()},
                 INGRESS: before.envoy.listeners[INGRESS] if before else ingress_listener(ingress),
             }
         ),
         routes=MappingProxyType(
-            {**{name: s.routes for name, s in services.items()}, INGRESS: table}
+            {
+                **{name: s.routes for name, s in services.items()},
+                **{name: each.routes for name, each in inbound.items()},
+                INGRESS: table,
+            }
         ),
     )
 

@@ -20,6 +20,10 @@ class LocalInstance:
     address: str
     port: int
     ready: bool
+    # Where other nodes call it, on the node's address; 0: they cannot.
+    inbound_port: int = 0
+    mesh_name: str = ""
+    speaks_grpc: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class LocalTruth:
     zone: str
     # By instance id. An endpoint of this node that is not in it is not called.
     instances: Mapping[str, LocalInstance]
+    # Where other nodes call this one; empty: they cannot.
+    address: str = ""
 
 
 def targets(view: node_pb2.ServiceView, local: LocalTruth) -> tuple[list[Target], list[str]]:
@@ -45,6 +51,8 @@ def targets(view: node_pb2.ServiceView, local: LocalTruth) -> tuple[list[Target]
             continue
         address, port = endpoint.address, endpoint.port
         own = endpoint.node == local.node
+        if endpoint.local_only and not own:
+            continue
         if own:
             instance = local.instances.get(endpoint.instance_id)
             if instance is None or not instance.ready:

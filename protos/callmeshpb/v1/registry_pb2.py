@@ -26,39 +26,39 @@ from callmeshpb.v1 import common_pb2 as callmeshpb_dot_v1_dot_common__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61llmeshpb/v1/registry.proto\x12\rcallmeshpb.v1\x1a\x1a\x63\x61llmeshpb/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe6\x01\n\x07Service\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tmesh_name\x18\x04 \x01(\t\x12)\n\x08protocol\x18\x05 \x01(\x0e\x32\x17.callmeshpb.v1.Protocol\x12\x11\n\tmesh_port\x18\x06 \x01(\x05\x12\x10\n\x08\x65ndpoint\x18\x07 \x01(\t\x12\x0b\n\x03url\x18\x08 \x01(\t\x12*\n\tendpoints\x18\t \x03(\x0b\x32\x17.callmeshpb.v1.Endpoint\x12\x10\n\x08\x65xternal\x18\n \x01(\x08\"\x9b\x01\n\x08\x45ndpoint\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\x05\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12-\n\x06health\x18\x07 \x01(\x0e\x32\x1d.callmeshpb.v1.EndpointHealth\"\xe4\x01\n\x0fRegisterRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05scope\x18\x02 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0c\n\x04port\x18\x06 \x01(\x05\x12)\n\x08protocol\x18\x07 \x01(\x0e\x32\x17.callmeshpb.v1.Protocol\x12(\n\x05lease\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x10RegisterResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.callmeshpb.v1.Service\"r\n\x11\x44\x65registerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05scope\x18\x02 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"F\n\x0eResolveRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x02 \x01(\t\":\n\x0fResolveResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.callmeshpb.v1.Service\"D\n\x0cWatchRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x02 \x01(\t\"Y\n\rWatchResponse\x12\x0e\n\x06\x65xists\x18\x01 \x01(\x08\x12\'\n\x07service\x18\x02 \x01(\x0b\x32\x16.callmeshpb.v1.Service\x12\x0f\n\x07version\x18\x03 \x01(\x03\"a\n\x13ListServicesRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x14ListServicesResponse\x12(\n\x08services\x18\x01 \x03(\x0b\x32\x16.callmeshpb.v1.Service\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*j\n\x0e\x45ndpointHealth\x12\x1f\n\x1b\x45NDPOINT_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NDPOINT_HEALTH_READY\x10\x01\x12\x1c\n\x18\x45NDPOINT_HEALTH_DRAINING\x10\x02\x32\x9a\x03\n\x0fRegistryService\x12K\n\x08Register\x12\x1e.callmeshpb.v1.RegisterRequest\x1a\x1f.callmeshpb.v1.RegisterResponse\x12Q\n\nDeregister\x12 .callmeshpb.v1.DeregisterRequest\x1a!.callmeshpb.v1.DeregisterResponse\x12H\n\x07Resolve\x12\x1d.callmeshpb.v1.ResolveRequest\x1a\x1e.callmeshpb.v1.ResolveResponse\x12\x44\n\x05Watch\x12\x1b.callmeshpb.v1.WatchRequest\x1a\x1c.callmeshpb.v1.WatchResponse0\x01\x12W\n\x0cListServices\x12\".callmeshpb.v1.ListServicesRequest\x1a#.callmeshpb.v1.ListServicesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61llmeshpb/v1/registry.proto\x12\rcallmeshpb.v1\x1a\x1a\x63\x61llmeshpb/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe6\x01\n\x07Service\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tmesh_name\x18\x04 \x01(\t\x12)\n\x08protocol\x18\x05 \x01(\x0e\x32\x17.callmeshpb.v1.Protocol\x12\x11\n\tmesh_port\x18\x06 \x01(\x05\x12\x10\n\x08\x65ndpoint\x18\x07 \x01(\t\x12\x0b\n\x03url\x18\x08 \x01(\t\x12*\n\tendpoints\x18\t \x03(\x0b\x32\x17.callmeshpb.v1.Endpoint\x12\x10\n\x08\x65xternal\x18\n \x01(\x08\"\xaf\x01\n\x08\x45ndpoint\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\x05\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12-\n\x06health\x18\x07 \x01(\x0e\x32\x1d.callmeshpb.v1.EndpointHealth\x12\x12\n\nlocal_only\x18\x08 \x01(\x08\"\xe4\x01\n\x0fRegisterRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05scope\x18\x02 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x0c\n\x04port\x18\x06 \x01(\x05\x12)\n\x08protocol\x18\x07 \x01(\x0e\x32\x17.callmeshpb.v1.Protocol\x12(\n\x05lease\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x10RegisterResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.callmeshpb.v1.Service\"r\n\x11\x44\x65registerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05scope\x18\x02 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"F\n\x0eResolveRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x02 \x01(\t\":\n\x0fResolveResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.callmeshpb.v1.Service\"D\n\x0cWatchRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x0f\n\x07service\x18\x02 \x01(\t\"Y\n\rWatchResponse\x12\x0e\n\x06\x65xists\x18\x01 \x01(\x08\x12\'\n\x07service\x18\x02 \x01(\x0b\x32\x16.callmeshpb.v1.Service\x12\x0f\n\x07version\x18\x03 \x01(\x03\"a\n\x13ListServicesRequest\x12#\n\x05scope\x18\x01 \x01(\x0b\x32\x14.callmeshpb.v1.Scope\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x14ListServicesResponse\x12(\n\x08services\x18\x01 \x03(\x0b\x32\x16.callmeshpb.v1.Service\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*j\n\x0e\x45ndpointHealth\x12\x1f\n\x1b\x45NDPOINT_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NDPOINT_HEALTH_READY\x10\x01\x12\x1c\n\x18\x45NDPOINT_HEALTH_DRAINING\x10\x02\x32\x9a\x03\n\x0fRegistryService\x12K\n\x08Register\x12\x1e.callmeshpb.v1.RegisterRequest\x1a\x1f.callmeshpb.v1.RegisterResponse\x12Q\n\nDeregister\x12 .callmeshpb.v1.DeregisterRequest\x1a!.callmeshpb.v1.DeregisterResponse\x12H\n\x07Resolve\x12\x1d.callmeshpb.v1.ResolveRequest\x1a\x1e.callmeshpb.v1.ResolveResponse\x12\x44\n\x05Watch\x12\x1b.callmeshpb.v1.WatchRequest\x1a\x1c.callmeshpb.v1.WatchResponse0\x01\x12W\n\x0cListServices\x12\".callmeshpb.v1.ListServicesRequest\x1a#.callmeshpb.v1.ListServicesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'callmeshpb.v1.registry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENDPOINTHEALTH']._serialized_start=1411
-  _globals['_ENDPOINTHEALTH']._serialized_end=1517
+  _globals['_ENDPOINTHEALTH']._serialized_start=1431
+  _globals['_ENDPOINTHEALTH']._serialized_end=1537
   _globals['_SERVICE']._serialized_start=108
   _globals['_SERVICE']._serialized_end=338
   _globals['_ENDPOINT']._serialized_start=341
-  _globals['_ENDPOINT']._serialized_end=496
-  _globals['_REGISTERREQUEST']._serialized_start=499
-  _globals['_REGISTERREQUEST']._serialized_end=727
-  _globals['_REGISTERRESPONSE']._serialized_start=729
-  _globals['_REGISTERRESPONSE']._serialized_end=788
-  _globals['_DEREGISTERREQUEST']._serialized_start=790
-  _globals['_DEREGISTERREQUEST']._serialized_end=904
-  _globals['_DEREGISTERRESPONSE']._serialized_start=906
-  _globals['_DEREGISTERRESPONSE']._serialized_end=926
-  _globals['_RESOLVEREQUEST']._serialized_start=928
-  _globals['_RESOLVEREQUEST']._serialized_end=998
-  _globals['_RESOLVERESPONSE']._serialized_start=1000
-  _globals['_RESOLVERESPONSE']._serialized_end=1058
-  _globals['_WATCHREQUEST']._serialized_start=1060
-  _globals['_WATCHREQUEST']._serialized_end=1128
-  _globals['_WATCHRESPONSE']._serialized_start=1130
-  _globals['_WATCHRESPONSE']._serialized_end=1219
-  _globals['_LISTSERVICESREQUEST']._serialized_start=1221
-  _globals['_LISTSERVICESREQUEST']._serialized_end=1318
-  _globals['_LISTSERVICESRESPONSE']._serialized_start=1320
-  _globals['_LISTSERVICESRESPONSE']._serialized_end=1409
-  _globals['_REGISTRYSERVICE']._serialized_start=1520
-  _globals['_REGISTRYSERVICE']._serialized_end=1930
+  _globals['_ENDPOINT']._serialized_end=516
+  _globals['_REGISTERREQUEST']._serialized_start=519
+  _globals['_REGISTERREQUEST']._serialized_end=747
+  _globals['_REGISTERRESPONSE']._serialized_start=749
+  _globals['_REGISTERRESPONSE']._serialized_end=808
+  _globals['_DEREGISTERREQUEST']._serialized_start=810
+  _globals['_DEREGISTERREQUEST']._serialized_end=924
+  _globals['_DEREGISTERRESPONSE']._serialized_start=926
+  _globals['_DEREGISTERRESPONSE']._serialized_end=946
+  _globals['_RESOLVEREQUEST']._serialized_start=948
+  _globals['_RESOLVEREQUEST']._serialized_end=1018
+  _globals['_RESOLVERESPONSE']._serialized_start=1020
+  _globals['_RESOLVERESPONSE']._serialized_end=1078
+  _globals['_WATCHREQUEST']._serialized_start=1080
+  _globals['_WATCHREQUEST']._serialized_end=1148
+  _globals['_WATCHRESPONSE']._serialized_start=1150
+  _globals['_WATCHRESPONSE']._serialized_end=1239
+  _globals['_LISTSERVICESREQUEST']._serialized_start=1241
+  _globals['_LISTSERVICESREQUEST']._serialized_end=1338
+  _globals['_LISTSERVICESRESPONSE']._serialized_start=1340
+  _globals['_LISTSERVICESRESPONSE']._serialized_end=1429
+  _globals['_REGISTRYSERVICE']._serialized_start=1540
+  _globals['_REGISTRYSERVICE']._serialized_end=1950
 # @@protoc_insertion_point(module_scope)

@@ -43,7 +43,7 @@ class Service(_message.Message):
     def __init__(self, project: _Optional[str] = ..., domain: _Optional[str] = ..., name: _Optional[str] = ..., mesh_name: _Optional[str] = ..., protocol: _Optional[_Union[_common_pb2.Protocol, str]] = ..., mesh_port: _Optional[int] = ..., endpoint: _Optional[str] = ..., url: _Optional[str] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., external: bool = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("instance_id", "node", "zone", "address", "port", "revision", "health")
+    __slots__ = ("instance_id", "node", "zone", "address", "port", "revision", "health", "local_only")
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class Endpoint(_message.Message):
     PORT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_ONLY_FIELD_NUMBER: _ClassVar[int]
     instance_id: str
     node: str
     zone: str
@@ -58,7 +59,8 @@ class Endpoint(_message.Message):
     port: int
     revision: int
     health: EndpointHealth
-    def __init__(self, instance_id: _Optional[str] = ..., node: _Optional[str] = ..., zone: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., revision: _Optional[int] = ..., health: _Optional[_Union[EndpointHealth, str]] = ...) -> None: ...
+    local_only: bool
+    def __init__(self, instance_id: _Optional[str] = ..., node: _Optional[str] = ..., zone: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., revision: _Optional[int] = ..., health: _Optional[_Union[EndpointHealth, str]] = ..., local_only: bool = ...) -> None: ...
 
 class RegisterRequest(_message.Message):
     __slots__ = ("request_id", "scope", "service", "instance_id", "address", "port", "protocol", "lease")

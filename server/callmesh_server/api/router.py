@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +35,12 @@ _REFUSED = errors.UnauthenticatedError(
     "this address takes calls with a token only: send `authorization: Bearer TOKEN` with the "
     "content of the file `token` in the mesh's state folder, or use its Unix socket"
 )
+
+_NOT_JOINED = errors.UnauthenticatedError(
+    "this join token is not the mesh's: copy the file `join.token` of the server's state folder "
+    "to the node, and name it with `--join-token-file`"
+)
+CallerOf = Callable[[grpc.aio.ServicerContext], Caller]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +104,23 @@ class Router:
         And what comes without one, where it is ``required``. ``more`` are
         handlers of other services by path, behind the same door.
         """
-        table = {route.method.path: self._handler(route) for route in self._routes.values()}
-        door = _Door({**table, **(more or {})}, token, required=required)
+        table = {
+            route.method.path: self._handler(route, _local_caller(route.method))
+            for route in self._routes.values()
+        }
+        door = _Door({**table, **(more or {})}, token, _REFUSED, required=required)
         server.add_generic_rpc_handlers((door,))
+
+    def register_nodes(
+        self, server: grpc.aio.Server, *, token: str, names: Iterable[str], caller_of: CallerOf
+    ) -> None:
+        """Serve the methods of ``names`` to agents, who show the join token."""
+        table = {
+            route.method.path: self._handler(route, caller_of)
+            for name, route in self._routes.items()
+            if name in names
+        }
+        server.add_generic_rpc_handlers((_Door(table, token, _NOT_JOINED, required=True),))
 
     def _find(self, method: str) -> _Route:
         route = self._routes.get(method)
@@ -125,11 +153,10 @@ class Router:
         finally:
             await responses.aclose()
 
-    def _handler(self, route: _Route) -> grpc.RpcMethodHandler:
+    def _handler(self, route: _Route, caller_of: CallerOf) -> grpc.RpcMethodHandler:
         method = route.method
-        caller = Caller(CallerKind.NODE) if method.service == "NodeService" else USER
-        unary = _unary(route, caller)
-        stream = _stream(route, caller)
+        unary = _unary(route, caller_of)
+        stream = _stream(route, caller_of)
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
@@ -143,12 +170,17 @@ class Router:
         )
 
 
-def _unary(route: _Route, caller: Caller) -> Callable[..., Awaitable[Message]]:
+def _local_caller(method: Method) -> CallerOf:
+    caller = Caller(CallerKind.NODE) if method.name == "Session" else USER
+    return lambda _context: caller
+
+
+def _unary(route: _Route, caller_of: CallerOf) -> Callable[..., Awaitable[Message]]:
     handler, name = route.handler, route.method.name
 
     async def behaviour(request: Any, context: grpc.aio.ServicerContext) -> Message:
         try:
-            return await handler(request, caller)
+            return await handler(request, caller_of(context))
         except errors.CallmeshError as problem:
             await refuse(context, problem)
         except Exception as defect:  # noqa: BLE001  the process boundary
@@ -158,12 +190,13 @@ def _unary(route: _Route, caller: Caller) -> Callable[..., Awaitable[Message]]:
     return behaviour
 
 
-def _stream(route: _Route, caller: Caller) -> Callable[..., AsyncIterator[Message]]:
+def _stream(route: _Route, caller_of: CallerOf) -> Callable[..., AsyncIterator[Message]]:
     handler, name = route.handler, route.method.name
 
     async def behaviour(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
-        responses = handler(request, caller)
+        responses = None
         try:
+            responses = handler(request, caller_of(context))
             async for response in responses:
                 yield response
         except errors.CallmeshError as problem:
@@ -171,7 +204,8 @@ def _stream(route: _Route, caller: Caller) -> Callable[..., AsyncIterator[Messag
         except Exception as defect:  # noqa: BLE001  the process boundary
             await refuse(context, _internal(name, defect))
         finally:
-            await responses.aclose()
+            if responses is not None:
+                await responses.aclose()
 
     return behaviour
 
@@ -180,12 +214,18 @@ class _Door(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds a call's handler; without the right token it finds only a refusal."""
 
     def __init__(
-        self, table: Mapping[str, grpc.RpcMethodHandler], token: str, *, required: bool
+        self,
+        table: Mapping[str, grpc.RpcMethodHandler],
+        token: str,
+        refusal: errors.UnauthenticatedError,
+        *,
+        required: bool,
     ) -> None:
+        """``refusal`` is what those hear who do not show the token."""
         self._table = table
         self._token = token
         self._required = required
-        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse_stranger)
+        self._refusal = grpc.stream_stream_rpc_method_handler(_refuser(refusal))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         if self._token and not self._knows(handler_call_details):
@@ -208,11 +248,14 @@ def is_bearer(authorization: str | bytes, token: str) -> bool:
     return hmac.compare_digest(given, f"Bearer {token}".encode())
 
 
-async def _refuse_stranger(
-    _requests: object, context: grpc.aio.ServicerContext
-) -> AsyncIterator[bytes]:
-    await refuse(context, _REFUSED)
-    yield b""
+def _refuser(problem: errors.UnauthenticatedError) -> Callable[..., AsyncIterator[bytes]]:
+    async def behaviour(
+        _requests: object, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[bytes]:
+        await refuse(context, problem)
+        yield b""
+
+    return behaviour
 
 
 async def refuse(context: grpc.aio.ServicerContext, problem: errors.CallmeshError) -> None:

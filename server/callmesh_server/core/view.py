@@ -103,14 +103,16 @@ def _endpoint(world: World, app: App, instance: Instance) -> Endpoint | None:
         return None
     if not stays and status.state not in CALLABLE:
         return None
+    reachable = bool(node.record.address and status.inbound_port)
     return Endpoint(
         instance_id=instance.id,
         node=instance.node,
         zone=node.record.zone,
-        address=node.record.address or status.address,
-        port=status.port,
+        address=node.record.address if reachable else status.address,
+        port=status.inbound_port if reachable else status.port,
         revision=instance.revision,
         health=_READY if stays else _DRAINING,
+        local_only=not reachable,
     )
 
 

@@ -20,6 +20,7 @@ def test_only_idempotent_methods_are_repeated_after_an_answer(world: World) -> N
         "connect-failure",
         "refused-stream",
         "reset-before-request",
+        "retriable-headers",
     }
 
 

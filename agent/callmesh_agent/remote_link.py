@@ -1,0 +1,134 @@
+"""The agent's way to a server on another machine: gRPC by TLS, with the join token."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from callmesh_agent.link import WorkloadIdentity
+from callmesh_wire import status
+from callmesh_wire.channel import CALLER, credentials, open_node_channel
+from callmesh_wire.errors import DataLossError, PermissionDeniedError, UnavailableError
+from callmesh_wire.jointoken import JoinToken
+from callmesh_wire.methods import Method, methods
+from callmeshpb.v1 import blob_pb2, node_pb2
+
+
+class RemoteLink:
+    """`callmesh_agent.link.Link` over one channel, which connects again by itself."""
+
+    def __init__(self, target: str, token: JoinToken, node: str, key: str) -> None:
+        """``key`` is the node's own (`identity.key`)."""
+        self._target = target
+        self._channel = open_node_channel(target, token.certificate)
+        self._token = credentials(token.secret)
+        self._node = node
+        self._key = key
+
+    async def session(
+        self, outgoing: AsyncIterator[Sequence[node_pb2.AgentMessage]]
+    ) -> AsyncGenerator[Sequence[node_pb2.ServerMessage]]:
+        """The standing session."""
+
+        async def requests() -> AsyncIterator[bytes]:
+            async for messages in outgoing:
+                yield node_pb2.SessionRequest(messages=messages).SerializeToString()
+
+        said = node_pb2.ForwardedCaller(node=self._node, key=self._key)
+        async for payload in self._call("NodeService/Session", requests(), said):
+            yield node_pb2.SessionResponse.FromString(payload).messages
+
+    async def call(
+        self, method: str, requests: AsyncIterator[bytes], caller: WorkloadIdentity
+    ) -> AsyncIterator[bytes]:
+        """Call a control-plane method for a workload."""
+        said = node_pb2.ForwardedCaller(
+            node=self._node,
+            key=self._key,
+            workload=True,
+            run=caller.run,
+            app=caller.app,
+            project=caller.project,
+            domain=caller.domain,
+            authorization=caller.authorization,
+        )
+        async for payload in self._call(method, requests, said):
+            yield payload
+
+    async def fetch_blob(self, digest: str, target: Path) -> None:
+        """Write a blob to ``target``, whole and checked, or raise."""
+
+        async def request() -> AsyncIterator[bytes]:
+            yield blob_pb2.DownloadRequest(digest=digest).SerializeToString()
+
+        said = node_pb2.ForwardedCaller(node=self._node, key=self._key)
+        draft = target.with_name(f"{target.name}.{os.getpid()}.part")
+        seen = hashlib.sha256()
+        try:
+            with draft.open("wb") as file:
+                async for payload in self._call("BlobService/Download", request(), said):
+                    data = blob_pb2.DownloadResponse.FromString(payload).data
+                    seen.update(data)
+                    file.write(data)
+            if seen.hexdigest() != digest:
+                raise DataLossError(f"blob `{digest}` is damaged: deploy again to send it anew")
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    async def _call(
+        self, method: str, requests: AsyncIterator[bytes], said: node_pb2.ForwardedCaller
+    ) -> AsyncGenerator[bytes]:
+        kind = methods().get(method)
+        if kind is None:
+            raise PermissionDeniedError(f"there is no method `{method}`")
+        metadata = (*self._token, (CALLER, said.SerializeToString()))
+        call = await self._begin(kind, requests, metadata)
+        try:
+            if kind.server_streaming:
+                async for payload in call:
+                    yield payload
+            else:
+                yield await call
+        except grpc.RpcError as problem:
+            raise self._translated(problem) from None
+        finally:
+            call.cancel()
+
+    async def _begin(self, kind: Method, requests: AsyncIterator[bytes], metadata: Any) -> Any:
+        # Without serializers gRPC passes bytes on as they are.
+        factory = {
+            (True, True): self._channel.stream_stream,
+            (True, False): self._channel.stream_unary,
+            (False, True): self._channel.unary_stream,
+            (False, False): self._channel.unary_unary,
+        }[kind.client_streaming, kind.server_streaming]
+        call = factory(kind.path)
+        if kind.client_streaming:
+            return call(requests, metadata=metadata)
+        return call(await anext(requests, b""), metadata=metadata)
+
+    def _translated(self, problem: grpc.RpcError) -> Exception:
+        if status.is_typed(problem):
+            return status.from_rpc(problem)
+        error = status.from_rpc(problem)
+        if isinstance(error, UnavailableError):
+            why = f": {said}" if (said := _short(problem)) else ""
+            return UnavailableError(f"the server at `{self._target}` does not answer{why}")
+        return error
+
+
+def _short(problem: grpc.RpcError) -> str:
+    """What gRPC says of it, in one line."""
+    details = problem.details() if isinstance(problem, grpc.aio.AioRpcError) else ""
+    return " ".join(str(details or "").split())[:200]

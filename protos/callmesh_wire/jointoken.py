@@ -1,0 +1,62 @@
+"""The join token: what lets a machine into a mesh, as a file that is carried there.
+
+Its first line is a secret; the rest is the certificate that the mesh made for
+itself, so that a machine that holds the file also knows whom it talks to.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from callmesh_wire.errors import FailedPreconditionError
+
+SERVER_NAME = "callmesh"
+PREFIX = "callmesh-join-1 "
+_PEM = "-----BEGIN CERTIFICATE-----"
+_LONGEST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """Secret and certificate (PEM)."""
+
+    secret: str = field(repr=False)
+    certificate: str
+
+    def text(self) -> str:
+        """The file's content."""
+        return f"{PREFIX}{self.secret}\n{self.certificate}"
+
+
+def read(file: Path) -> JoinToken:
+    """The token in a file that nobody else can read.
+
+    Raises `FailedPreconditionError` for one that is missing, open to others, or
+    something else.
+    """
+    hint = "copy the file `join.token` of the server's state folder here, with mode 600"
+    try:
+        mode = file.stat().st_mode
+        with file.open() as source:
+            text = source.read(_LONGEST)
+    except FileNotFoundError:
+        raise FailedPreconditionError(
+            f"the join token file `{file}` does not exist: {hint}"
+        ) from None
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or "it is not text"
+        raise FailedPreconditionError(
+            f"the join token file `{file}` cannot be read ({reason}): {hint}"
+        ) from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise FailedPreconditionError(
+            f"the join token file `{file}` can be read by others (mode {stat.S_IMODE(mode):o}): "
+            f"run `chmod 600 {file}`"
+        )
+    first, _, certificate = text.partition("\n")
+    secret = first.removeprefix(PREFIX).strip()
+    if not first.startswith(PREFIX) or len(secret) < 16 or not certificate.startswith(_PEM):
+        raise FailedPreconditionError(f"`{file}` holds no join token of a mesh: {hint}")
+    return JoinToken(secret, certificate)

@@ -1,0 +1,69 @@
+"""The mesh's join token and the certificate in it; both are made at the first start."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+from pathlib import Path
+
+from callmesh_wire import jointoken
+from callmesh_wire.errors import FailedPreconditionError
+from callmesh_wire.jointoken import SERVER_NAME, JoinToken
+
+VALID = datetime.timedelta(days=3650)
+
+
+def load(token_file: Path, key_file: Path) -> tuple[JoinToken, bytes]:
+    """The token, and the private key (PEM) of its certificate.
+
+    Raises `FailedPreconditionError` when one is there without the other.
+    """
+    if not token_file.exists() and not key_file.exists():
+        _make(token_file, key_file)
+    token = jointoken.read(token_file)
+    try:
+        return token, key_file.read_bytes()
+    except FileNotFoundError:
+        raise FailedPreconditionError(
+            f"the key `{key_file}` of the certificate in `{token_file}` is missing: delete that "
+            "file, start again, and give every node the new one"
+        ) from None
+
+
+def _make(token_file: Path, key_file: Path) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, SERVER_NAME)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # Nodes whose clocks are behind are told so by the server, not by TLS.
+        .not_valid_before(now - VALID)
+        .not_valid_after(now + VALID)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    _write(key_file, private)
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    _write(token_file, JoinToken(secrets.token_urlsafe(32), pem).text().encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f"{path.name}.part")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    draft.replace(path)

@@ -22,9 +22,9 @@ class AgentSettings:
     runtime_dir: Path
     # The ingress for browsers, on loopback.
     ingress_port: int
-    # Unix socket of the pages, which answer hosts that no app has.
-    pages_socket: Path
     version: str
+    # Unix socket of the pages, which answer hosts that no app has; None: there are none.
+    pages_socket: Path | None = None
     node: str = "local"
     # IP address under which other nodes call this one; empty: they cannot.
     address: str = ""

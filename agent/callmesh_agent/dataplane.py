@@ -49,7 +49,7 @@ class DataPlane:
         self._on_problem = on_problem
         self.ads = AdsServer(str(settings.ads_socket), on_rejected)
         self._ingress = Ingress(
-            settings.ingress_address, settings.ingress_port, str(settings.pages_socket)
+            settings.ingress_address, settings.ingress_port, str(settings.pages_socket or "")
         )
         self._view = self._read_view()
         self._local: dict[str, LocalInstance] = {}

@@ -1,4 +1,4 @@
-"""`python -m callmesh_up up|down|doctor …`."""
+"""`python -m callmesh_up up|server|agent|down|doctor …`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _run(arguments: list[str]) -> int:
     # Imported where a Ctrl-C is met: that takes most of a start.
     from callmesh_up import detach, down
     from callmesh_up.layout import LayoutProblem, find
-    from callmesh_up.options import DoctorOptions, DownOptions, parse
+    from callmesh_up.options import AgentOptions, DoctorOptions, DownOptions, ServerOptions, parse
     from callmesh_up.record import AlreadyRunning
     from callmesh_up.speaker import Speaker
 
@@ -38,6 +38,14 @@ def _run(arguments: list[str]) -> int:
     try:
         if isinstance(options, DownOptions):
             return down.run(layout, purge=options.purge)
+        if isinstance(options, ServerOptions):
+            from callmesh_up import control
+
+            return control.run(options, layout)
+        if isinstance(options, AgentOptions):
+            from callmesh_up import node
+
+            return node.run(options, layout)
         if options.detach:
             return detach.start(options, layout)
         from callmesh_up import up

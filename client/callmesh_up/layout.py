@@ -61,6 +61,11 @@ class Layout:
         return self.state / "token"
 
     @property
+    def join_token(self) -> Path:
+        """What a machine needs to join, mode 0600."""
+        return self.state / "join.token"
+
+    @property
     def server(self) -> Path:
         """The server's store, blobs and secret key."""
         return self.state / "server"
@@ -86,7 +91,7 @@ class Layout:
 
     def strangers(self) -> list[str]:
         """What is in the state folder and is not a mesh's, by name."""
-        files = (self.lock, self.record, self.draft, self.log, self.token)
+        files = (self.lock, self.record, self.draft, self.log, self.token, self.join_token)
         folders = (self.server, self.agent, self.local_mode)
         names = {each.name for each in (*files, *folders)} | {PROBE}
         try:

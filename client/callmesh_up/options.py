@@ -1,4 +1,4 @@
-"""The command line of `python -m callmesh_up`, which `callmesh up` and `down` call."""
+"""The command line of `python -m callmesh_up`, which `callmesh up`, `down`, … call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 from callmesh_up.layout import default_state
 
 DEFAULT_API_PORT = 7433
+DEFAULT_NODE_PORT = 7434
 DEFAULT_INGRESS_PORT = 7480
 DEFAULT_KEEP_RUNS = 10_000
 DEFAULT_KEEP_DAYS = 30.0
+DEFAULT_LEASE = 15.0
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,41 @@ class UpOptions:
     # How many ended runs are kept, and for how many days.
     keep_runs: int
     keep_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What `server` was asked for."""
+
+    state_dir: Path
+    port: int
+    # Where agents connect.
+    address: str
+    node_port: int
+    # Seconds for which a silent node counts as living.
+    lease: float
+    # Of the nodes' ingresses, for the URLs that are handed out.
+    ingress_port: int
+    keep_runs: int
+    keep_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What `agent` was asked for."""
+
+    state_dir: Path
+    # HOST:PORT of the server.
+    server: str
+    join_token_file: Path
+    name: str
+    # Where other nodes call this one; empty: they cannot.
+    address: str
+    zone: str
+    labels: dict[str, str]
+    slots: int
+    ingress_port: int
+    ingress_address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +83,58 @@ class DoctorOptions:
     as_json: bool
 
 
-def parse(arguments: list[str]) -> UpOptions | DownOptions | DoctorOptions:
+Options = UpOptions | ServerOptions | AgentOptions | DownOptions | DoctorOptions
+
+
+def parse(arguments: list[str]) -> Options:
     """The options; exits with 2 and a message where they are wrong."""
     parser = argparse.ArgumentParser(prog="callmesh_up", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     up = verbs.add_parser("up", help="run a mesh on this machine")
-    up.add_argument("--port", type=_port, default=DEFAULT_API_PORT)
-    up.add_argument("--ingress-port", type=_port, default=DEFAULT_INGRESS_PORT)
     up.add_argument("--detach", action="store_true")
     up.add_argument("--ready-fd", type=int)
-    up.add_argument("--keep-runs", type=int, default=DEFAULT_KEEP_RUNS)
-    up.add_argument("--keep-days", type=float, default=DEFAULT_KEEP_DAYS)
+    server = verbs.add_parser("server", help="run a control plane")
+    server.add_argument("--address", default=LOOPBACK)
+    server.add_argument("--node-port", type=_port, default=DEFAULT_NODE_PORT)
+    server.add_argument("--lease", type=float, default=DEFAULT_LEASE)
+    for verb in (up, server):
+        verb.add_argument("--port", type=_port, default=DEFAULT_API_PORT)
+        verb.add_argument("--ingress-port", type=_port, default=DEFAULT_INGRESS_PORT)
+        verb.add_argument("--keep-runs", type=int, default=DEFAULT_KEEP_RUNS)
+        verb.add_argument("--keep-days", type=float, default=DEFAULT_KEEP_DAYS)
+    agent = verbs.add_parser("agent", help="run a node")
+    agent.add_argument("--server", required=True)
+    agent.add_argument("--join-token-file", type=Path, required=True)
+    agent.add_argument("--name", required=True)
+    agent.add_argument("--address", default="")
+    agent.add_argument("--zone", default="")
+    agent.add_argument("--label", dest="labels", type=_label, action="append", default=[])
+    agent.add_argument("--slots", type=int, default=0)
+    agent.add_argument("--ingress-port", type=_port, default=DEFAULT_INGRESS_PORT)
+    agent.add_argument("--ingress-address", default=LOOPBACK)
     down = verbs.add_parser("down", help="end it")
     down.add_argument("--purge", action="store_true")
     doctor = verbs.add_parser("doctor", help="say what is wrong")
-    doctor.add_argument("--json", action="store_true")
-    for verb in (up, down, doctor):
+    doctor.add_argument("--json", dest="as_json", action="store_true")
+    for verb in (up, server, agent, down, doctor):
         verb.add_argument("--state-dir", type=Path, default=default_state(os.environ))
-    found = parser.parse_args(arguments)
-    if found.verb == "down":
-        return DownOptions(state_dir=found.state_dir, purge=found.purge)
-    if found.verb == "doctor":
-        return DoctorOptions(state_dir=found.state_dir, as_json=found.json)
-    return UpOptions(
-        state_dir=found.state_dir,
-        port=found.port,
-        ingress_port=found.ingress_port,
-        detach=found.detach,
-        ready_fd=found.ready_fd,
-        keep_runs=found.keep_runs,
-        keep_days=found.keep_days,
-    )
+    found = vars(parser.parse_args(arguments))
+    match found.pop("verb"):
+        case "up":
+            return UpOptions(**found)
+        case "server":
+            return ServerOptions(**found)
+        case "agent":
+            return AgentOptions(**{**found, "labels": dict(found["labels"])})
+        case "down":
+            return DownOptions(**found)
+        case _:
+            return DoctorOptions(**found)
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key, value
 
 
 def _port(text: str) -> int:

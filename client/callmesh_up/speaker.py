@@ -26,6 +26,11 @@ class Speaker:
         self._file.write("\nCtrl-C ends it.\n")
         self._file.flush()
 
+    def note(self, text: str) -> None:
+        """Something else that the person wants to know."""
+        self._file.write(f"{text}\n")
+        self._file.flush()
+
     def problem(self, text: str) -> None:
         """Why the mesh did not start, or ended."""
         target = sys.stderr if self._file.closed else self._file

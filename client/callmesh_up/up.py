@@ -11,72 +11,37 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from importlib.metadata import version
-from types import FrameType
+from typing import Any
 
 from callmesh_agent.supervisor.launch import ensure_running
-from callmesh_up import detach, down, ports, record
-from callmesh_up.layout import Layout, LayoutProblem, is_of_state, prepare, unusable
+from callmesh_up import detach, down, hosting, ports, record
+from callmesh_up.hosting import Parts, Told, stop_event
+from callmesh_up.layout import Layout, prepare
 from callmesh_up.options import UpOptions
 from callmesh_up.record import Record
 from callmesh_up.speaker import Speaker
-from callmesh_wire.errors import CallmeshError
 
 NODE = "local"
-ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(options: UpOptions, layout: Layout) -> int:
     """Run a mesh in this process until it is told to end; the exit code."""
     began = time.perf_counter()
     say = Speaker(options.ready_fd)
-    told = _Told()
-    try:
+
+    def main(told: Told) -> Coroutine[Any, Any, None]:
         prepare(layout)
         record.acquire(layout)
         ensure_running(
             sys.executable, layout.supervisor_socket, layout.agent, layout.agent / "logs"
         )
-        import uvloop
+        return _Mesh(options, layout, say, began).run(told)
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Mesh(options, layout, say, began).run(told))
-    except Exception as problem:  # noqa: BLE001 - the process boundary: told, then exit 1
-        for each in _sentences(problem, layout):
-            say.problem(each)
-        return 1
-    return 0
-
-
-class _Told:
-    """Whether this process was told to end before its loop could hear it.
-
-    From its making on, Ctrl-C and TERM leave no supervisor behind.
-    """
-
-    def __init__(self) -> None:
-        self.to_end = False
-        for number in ENDING:
-            signal.signal(number, self._hear)
-
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
-        self.to_end = True
-
-
-def _sentences(problem: Exception, layout: Layout) -> list[str]:
-    """Sentences for the person; what is a defect of ours is raised instead."""
-    if isinstance(problem, ExceptionGroup):
-        return [text for each in problem.exceptions for text in _sentences(each, layout)]
-    ours = (CallmeshError, LayoutProblem, ports.PortProblem, record.AlreadyRunning)
-    if isinstance(problem, ours):
-        return [str(problem)]
-    if isinstance(problem, OSError) and is_of_state(layout, problem):
-        return [unusable(layout, problem)]
-    raise problem
+    return hosting.run(layout, say, main)
 
 
 class _Mesh:
@@ -87,26 +52,22 @@ class _Mesh:
         self._layout = layout
         self._say = say
         self._began = began
-        self._stop = asyncio.Event()
 
-    async def run(self, told: _Told) -> None:
+    async def run(self, told: Told) -> None:
         """Start everything, say so, wait for the end, end everything."""
-        loop = asyncio.get_running_loop()
-        for number in ENDING:
-            loop.add_signal_handler(number, self._stop.set)
-        if told.to_end:
-            self._stop.set()
+        stop = stop_event(told)
         try:
             async with asyncio.TaskGroup() as tasks:
-                await self._start(tasks)
-                await self._stop.wait()
+                parts = Parts(tasks, stop)
+                await self._start(parts)
+                await stop.wait()
                 self._say.ending()
-                await self._end_tasks()
+                await parts.end()
         finally:
             await down.end_supervisor(self._layout)
             down.clean(self._layout)
 
-    async def _start(self, tasks: asyncio.TaskGroup) -> None:
+    async def _start(self, parts: Parts) -> None:
         from callmesh_agent.agent import Agent
         from callmesh_agent.config import AgentSettings
         from callmesh_server.config import ServerSettings
@@ -141,11 +102,9 @@ class _Mesh:
             ),
             InMemoryLink(server, NODE),
         )
-        self._running = [
-            await self._started(tasks, server.run),
-            tasks.create_task(pages.serve(layout, ingress_port)),
-            await self._started(tasks, agent.run),
-        ]
+        await parts.start(server.run)
+        parts.add(pages.serve(layout, ingress_port))
+        await parts.start(agent.run)
         record.write(
             layout,
             Record(
@@ -176,25 +135,3 @@ class _Mesh:
         return api, ports.choose(
             options.ingress_port, None, "the ingress", "--ingress-port", holder
         )
-
-    async def _started(
-        self, tasks: asyncio.TaskGroup, part: Callable[[Callable[[], None]], Awaitable[None]]
-    ) -> asyncio.Task[None]:
-        """Run a part; return once it has said that it started."""
-        started = asyncio.Event()
-
-        async def run() -> None:
-            await part(started.set)
-
-        task = tasks.create_task(run())
-        stopped = tasks.create_task(self._stop.wait())
-        waiting = tasks.create_task(started.wait())
-        await asyncio.wait({task, waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        stopped.cancel()
-        return task
-
-    async def _end_tasks(self) -> None:
-        for task in reversed(self._running):
-            task.cancel()
-            await asyncio.wait({task})

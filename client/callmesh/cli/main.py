@@ -25,6 +25,8 @@ class Entry:
 _MESH, _DEPLOY, _LOOK, _CHANGE = "The mesh", "Deploy and call", "Look", "Change"
 COMMANDS = {
     "up": Entry("up", "Start a mesh on this machine.", _MESH),
+    "server": Entry("server", "Run a control plane for nodes on other machines.", _MESH),
+    "agent": Entry("agent", "Make this machine a node of a mesh.", _MESH),
     "down": Entry("up", "End it.", _MESH),
     "status": Entry("status", "Say what the mesh is and how its nodes are.", _MESH),
     "doctor": Entry("doctor", "Say what is wrong with this machine or mesh.", _MESH),

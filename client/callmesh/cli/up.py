@@ -1,22 +1,16 @@
 """`up` and `down`: a mesh on this machine.
 
-The mesh itself is `python -m callmesh_up`: this process becomes it, so that a
-terminal's Ctrl-C and its end are the mesh's own.
+The mesh itself is `python -m callmesh_up`, which this process becomes.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from callmesh.cli import output
-
-# One module of every library that only a mesh needs.
-_NEEDED = ("sqlalchemy", "cryptography", "uvicorn", "starlette", "jinja2", "grpc_health")
+from callmesh.cli.process import become
 
 _state_dir = click.option(
     "--state-dir",
@@ -82,7 +76,7 @@ def up_command(
             arguments.append(f"{name}={value}")
     if detach:
         arguments.append("--detach")
-    _become_mesh(arguments, state_dir)
+    become(arguments, state_dir)
 
 
 @click.command("down")
@@ -91,21 +85,7 @@ def up_command(
 def down_command(*, state_dir: Path | None, purge: bool) -> None:
     """End the mesh of this machine, its apps and its tasks.
 
+    With --state-dir it ends a `callmesh server` or a `callmesh agent` as well.
     What was deployed is kept, and starts again with `callmesh up`.
     """
-    _become_mesh(["down", *(["--purge"] if purge else [])], state_dir)
-
-
-def _become_mesh(arguments: list[str], state_dir: Path | None) -> None:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        output.stop(
-            f"this installation has only callmesh's client: `{missing[0]}` is missing",
-            hint="pip install 'callmesh[all]'",
-            code=output.USAGE,
-        )
-    if state_dir is not None:
-        arguments.append(f"--state-dir={state_dir.expanduser().absolute()}")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "callmesh_up", *arguments])
+    become(["down", *(["--purge"] if purge else [])], state_dir)

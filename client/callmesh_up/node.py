@@ -1,0 +1,144 @@
+"""`callmesh agent`: one node of a mesh whose control plane is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from importlib.metadata import version
+from ipaddress import ip_address
+from typing import Any
+
+from callmesh_agent.supervisor.launch import ensure_running
+from callmesh_up import down, hosting, record
+from callmesh_up.hosting import Parts, Told, stop_event
+from callmesh_up.layout import Layout, prepare
+from callmesh_up.options import AgentOptions
+from callmesh_up.speaker import Speaker
+from callmesh_wire import jointoken
+from callmesh_wire.errors import FailedPreconditionError
+
+
+def run(options: AgentOptions, layout: Layout) -> int:
+    """Run a node's agent in this process until it is told to end; the exit code.
+
+    TERM and Ctrl-C end everything on the node; HUP ends the agent alone, and
+    the next one goes on with what runs.
+    """
+    say = Speaker(None)
+
+    def main(told: Told) -> Coroutine[Any, Any, None]:
+        token = jointoken.read(options.join_token_file)
+        _check_address(options)
+        prepare(layout)
+        record.acquire(layout)
+        ensure_running(
+            sys.executable, layout.supervisor_socket, layout.agent, layout.agent / "logs"
+        )
+        return _Node(options, layout, say, token).run(told)
+
+    return hosting.run(layout, say, main)
+
+
+class _Node:
+    """The agent and its channel."""
+
+    def __init__(
+        self,
+        options: AgentOptions,
+        layout: Layout,
+        say: Speaker,
+        token: jointoken.JoinToken,
+    ) -> None:
+        self._options = options
+        self._layout = layout
+        self._say = say
+        self._token = token
+        self._handed_over = False
+
+    async def run(self, told: Told) -> None:
+        stop = stop_event(told)
+
+        def hand_over() -> None:
+            self._handed_over = True
+            stop.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hand_over)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                parts = Parts(tasks, stop)
+                await self._start(parts)
+                await stop.wait()
+                self._say.ending()
+                await parts.end()
+        finally:
+            if self._handed_over:
+                self._layout.lock.unlink(missing_ok=True)
+            else:
+                await down.end_supervisor(self._layout)
+                down.clean(self._layout)
+
+    async def _start(self, parts: Parts) -> None:
+        from callmesh_agent import identity
+        from callmesh_agent.agent import Agent
+        from callmesh_agent.config import AgentSettings
+        from callmesh_agent.remote_link import RemoteLink
+
+        options, layout = self._options, self._layout
+        settings = AgentSettings(
+            state_dir=layout.agent,
+            runtime_dir=layout.runtime,
+            ingress_port=options.ingress_port,
+            ingress_address=options.ingress_address,
+            version=version("callmesh"),
+            node=options.name,
+            address=options.address,
+            zone=options.zone,
+            labels=options.labels,
+            slots=options.slots,
+        )
+        link = RemoteLink(
+            options.server, self._token, options.name, identity.key(settings.identity_file)
+        )
+        self._say.ready(f"node `{options.name}` joins the mesh at {options.server} …\n")
+        await parts.start(Agent(settings, link).run)
+        gc.freeze()
+        self._say.note(f"node `{options.name}` is up")
+
+
+def _check_address(options: AgentOptions) -> None:
+    """Raise `FailedPreconditionError` for an address at which nobody could call this node."""
+    host, _, port = options.server.rpartition(":")
+    source = _source(host.strip("[]"), int(port))
+    if not options.address:
+        if not source or ip_address(source).is_loopback:
+            return
+        raise FailedPreconditionError(
+            f"name the address at which other nodes call this one, with `--address {source}`: "
+            "apps on it listen there for the mesh"
+        )
+    family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((options.address, 0))
+        except OSError:
+            own = f"; calls to the server leave from `{source}`" if source else ""
+            raise FailedPreconditionError(
+                f"`{options.address}` is not an address of this machine{own}: name one of its own "
+                "with `--address`"
+            ) from None
+
+
+def _source(host: str, port: int) -> str:
+    """This machine's address on the way to the server, or "" where there is no way."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

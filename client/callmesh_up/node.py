@@ -103,10 +103,10 @@ class _Node:
         link = RemoteLink(
             options.server, self._token, options.name, identity.key(settings.identity_file)
         )
-        self._say.ready(f"node `{options.name}` joins the mesh at {options.server} …\n")
+        self._say.note(f"node `{options.name}` joins the mesh at {options.server} …")
         await parts.start(Agent(settings, link).run)
         gc.freeze()
-        self._say.note(f"node `{options.name}` is up")
+        self._say.ready(f"node `{options.name}` is up\n")
 
 
 def _check_address(options: AgentOptions) -> None:

@@ -152,7 +152,9 @@ class Server:
             server,
             token=token.secret,
             names=node_door.METHODS,
-            caller_of=lambda context: node_door.caller_of(context, world, self.person_of),
+            caller_of=lambda method, context: node_door.caller_of(
+                method, context, world, self.person_of
+            ),
         )
         self.node_port = listen.bind_nodes(
             server,

@@ -13,18 +13,21 @@ from callmesh_server.core.joining import key_digest
 from callmesh_server.core.world import World
 from callmesh_wire.channel import CALLER
 from callmesh_wire.errors import UnauthenticatedError
-from callmesh_wire.methods import WORKLOAD_METHODS
+from callmesh_wire.methods import WORKLOAD_METHODS, Method
 from callmeshpb.v1 import node_pb2
 
 METHODS = WORKLOAD_METHODS | {"NodeService/Session"}
 
 
 def caller_of(
-    context: grpc.aio.ServicerContext, world: World, person_of: Callable[[str], str]
+    method: Method,
+    context: grpc.aio.ServicerContext,
+    world: World,
+    person_of: Callable[[str], str],
 ) -> Caller:
     """The caller of one call. ``person_of`` checks what a workload shows of a person.
 
-    Raises `UnauthenticatedError` for an agent that is not the node it says.
+    A session proves its node in its hello. Raises `UnauthenticatedError` for an agent that is not the node it says.
     """
     said = node_pb2.ForwardedCaller()
     for key, value in context.invocation_metadata() or ():
@@ -33,8 +36,8 @@ def caller_of(
                 said.ParseFromString(value)
             except DecodeError:
                 raise UnauthenticatedError("this call does not say for whom it is") from None
-    state = world.nodes.get(said.node)
-    if said.workload or state is not None:
+    if method.name != "Session":
+        state = world.nodes.get(said.node)
         known = state.record.key_digest if state is not None else b""
         proof = key_digest(node_pb2.NodeHello(key=said.key))
         if not known or not hmac.compare_digest(known, proof):

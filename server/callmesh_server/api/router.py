@@ -18,6 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -41,6 +42,7 @@ _NOT_JOINED = errors.UnauthenticatedError(
     "to the node, and name it with `--join-token-file`"
 )
 CallerOf = Callable[[grpc.aio.ServicerContext], Caller]
+NodeCallerOf = Callable[[Method, grpc.aio.ServicerContext], Caller]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,11 @@ class Router:
         server.add_generic_rpc_handlers((door,))
 
     def register_nodes(
-        self, server: grpc.aio.Server, *, token: str, names: Iterable[str], caller_of: CallerOf
+        self, server: grpc.aio.Server, *, token: str, names: Iterable[str], caller_of: NodeCallerOf
     ) -> None:
         """Serve the methods of ``names`` to agents, who show the join token."""
         table = {
-            route.method.path: self._handler(route, caller_of)
+            route.method.path: self._handler(route, partial(caller_of, route.method))
             for name, route in self._routes.items()
             if name in names
         }

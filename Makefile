@@ -68,7 +68,7 @@ bench: setup
 SEEDS ?= 5000
 soak: setup
 	@$(BIN)/python -m pytest tests/unit -m hypothesis --hypothesis-profile explore --timeout 0
-	@$(BIN)/python -m pytest tests/sim --seeds $(SEEDS) --timeout 0
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/sim --seeds $(SEEDS) --timeout 0
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

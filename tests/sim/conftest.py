@@ -3,9 +3,15 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 
-DEFAULT_SEEDS = 50
+DEFAULT_SEEDS = 1000
+# A test plays so many: xdist hands out tests.
+CHUNK = 25
+# Those of the inner loop; the others are marked slow.
+FAST_SEEDS = 150
 
 
 def pytest_addoption(parser):
@@ -14,8 +20,15 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    if "seed" in metafunc.fixturenames:
+    if "seeds" in metafunc.fixturenames:
         # Not registered where pytest was not pointed at this folder itself.
         first = metafunc.config.getoption("--first-seed", 0)
         count = metafunc.config.getoption("--seeds", DEFAULT_SEEDS)
-        metafunc.parametrize("seed", range(first, first + count))
+        metafunc.parametrize("seeds", list(_chunks(first, first + count)))
+
+
+def _chunks(first, end):
+    for begin in range(first, end, CHUNK):
+        seeds = range(begin, min(begin + CHUNK, end))
+        marks = [] if begin < FAST_SEEDS else [pytest.mark.slow]
+        yield pytest.param(seeds, id=f"{seeds.start}-{seeds.stop - 1}", marks=marks)

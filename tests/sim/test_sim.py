@@ -7,10 +7,11 @@ from sim_run import play
 from sim_story import story
 
 
-def test_whatever_happens_the_mesh_keeps_its_promises(seed):
-    failure = play(seed)
-    if failure is not None:
-        pytest.fail(str(failure), pytrace=False)
+def test_whatever_happens_the_mesh_keeps_its_promises(seeds):
+    for seed in seeds:
+        failure = play(seed)
+        if failure is not None:
+            pytest.fail(str(failure), pytrace=False)
 
 
 def test_a_seed_tells_the_same_story_twice():

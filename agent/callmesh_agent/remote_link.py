@@ -40,7 +40,7 @@ class RemoteLink:
             async for messages in outgoing:
                 yield node_pb2.SessionRequest(messages=messages).SerializeToString()
 
-        said = node_pb2.ForwardedCaller(node=self._node, key=self._key)
+        said = node_pb2.ForwardedCaller(node=self._node)
         async for payload in self._call("NodeService/Session", requests(), said):
             yield node_pb2.SessionResponse.FromString(payload).messages
 

@@ -27,7 +27,8 @@ def caller_of(
 ) -> Caller:
     """The caller of one call. ``person_of`` checks what a workload shows of a person.
 
-    A session proves its node in its hello. Raises `UnauthenticatedError` for an agent that is not the node it says.
+    A session proves its node in its hello. Raises `UnauthenticatedError` for
+    an agent that is not the node it says.
     """
     said = node_pb2.ForwardedCaller()
     for key, value in context.invocation_metadata() or ():

@@ -15,8 +15,8 @@ from pathlib import Path
 from callmesh_agent.sockdiag import ESTABLISHED, LISTEN, tcp_sockets
 from callmesh_wire.errors import FailedPreconditionError
 
-# Below mesh ports and the ephemeral range.
-INBOUND = range(10_000, 20_000)
+# Between mesh ports and the ephemeral range.
+INBOUND = range(30_000, 32_768)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from callmesh.errors import DeploymentError
 from callmesh_wire import names
 
 HOST = "127.0.0.1"
+# Below the range from which the kernel gives outgoing connections theirs.
+OWN_PORTS = range(10_000, 20_000)
 ACTIVATE = 60.0
 # Beyond the app's grace: its keeper ends what the app has left behind.
 _KEEPER_PATIENCE = 5.0
@@ -266,6 +269,15 @@ class LocalApp:
         return f"<local app `{self.name}` at {self.endpoint}: {self.state}>"
 
 
+def _bind_free(listener: socket.socket) -> None:
+    """Bind a free port, at best one that no outgoing connection is given meanwhile."""
+    for port in random.sample(OWN_PORTS, 100):
+        with contextlib.suppress(OSError):
+            listener.bind((HOST, port))
+            return
+    listener.bind((HOST, 0))
+
+
 def _listener(name: str, program: Program, port: int) -> socket.socket:
     """A socket on a port, or on a free one where that is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -279,7 +291,7 @@ def _listener(name: str, program: Program, port: int) -> socket.socket:
                 f"app `{name}` binds port {program.port} itself, which cannot be had "
                 f"({problem.strerror}): end what has it, or write `$PORT` in its command"
             ) from None
-        listener.bind((HOST, 0))
+        _bind_free(listener)
     if program.inherits_listener:
         listener.listen(128)
     return listener

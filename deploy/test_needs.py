@@ -14,7 +14,9 @@ import sys
 DEBIAN = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "faketime": "faketime",
     "fish": "fish",
+    "ip": "iproute2",
     "zsh": "zsh",
 }
 

@@ -12,10 +12,12 @@ from callmesh_server.api.caller import Caller, CallerKind
 from callmesh_server.core.joining import key_digest
 from callmesh_server.core.world import World
 from callmesh_wire.channel import CALLER
-from callmesh_wire.errors import UnauthenticatedError
+from callmesh_wire.errors import PermissionDeniedError, UnauthenticatedError
 from callmesh_wire.methods import WORKLOAD_METHODS, Method
 from callmeshpb.v1 import node_pb2
 
+# What agents call for themselves.
+_OF_NODES = ("Session", "Download")
 METHODS = WORKLOAD_METHODS | {"NodeService/Session"}
 
 
@@ -47,6 +49,10 @@ def caller_of(
                 "state folder"
             )
     if not said.workload:
+        if method.name not in _OF_NODES:
+            raise PermissionDeniedError(
+                f"a node's agent may not call `{method.name}` for itself: a workload may"
+            )
         return Caller(kind=CallerKind.NODE, node=said.node)
     return Caller(
         kind=CallerKind.WORKLOAD,

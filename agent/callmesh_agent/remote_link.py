@@ -30,6 +30,7 @@ class RemoteLink:
         self._token = credentials(token.secret)
         self._node = node
         self._key = key
+        self._own = node_pb2.ForwardedCaller(node=node, key=key)
 
     async def session(
         self, outgoing: AsyncIterator[Sequence[node_pb2.AgentMessage]]
@@ -61,18 +62,27 @@ class RemoteLink:
         async for payload in self._call(method, requests, said):
             yield payload
 
+    async def pages(self, sent: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        """One connection to the mesh's pages, byte by byte."""
+
+        async def requests() -> AsyncIterator[bytes]:
+            async for data in sent:
+                yield node_pb2.PagesRequest(data=data).SerializeToString()
+
+        async for payload in self._call("NodeService/Pages", requests(), self._own):
+            yield node_pb2.PagesResponse.FromString(payload).data
+
     async def fetch_blob(self, digest: str, target: Path) -> None:
         """Write a blob to ``target``, whole and checked, or raise."""
 
         async def request() -> AsyncIterator[bytes]:
             yield blob_pb2.DownloadRequest(digest=digest).SerializeToString()
 
-        said = node_pb2.ForwardedCaller(node=self._node, key=self._key)
         draft = target.with_name(f"{target.name}.{os.getpid()}.part")
         seen = hashlib.sha256()
         try:
             with draft.open("wb") as file:
-                async for payload in self._call("BlobService/Download", request(), said):
+                async for payload in self._call("BlobService/Download", request(), self._own):
                     data = blob_pb2.DownloadResponse.FromString(payload).data
                     seen.update(data)
                     file.write(data)

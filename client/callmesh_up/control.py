@@ -48,6 +48,7 @@ async def _serve(options: ServerOptions, layout: Layout, say: Speaker, told: Tol
             api_port=ports.choose(
                 options.port, before and before.api_port, "the API", "--port", holder
             ),
+            pages_socket=layout.web_socket,
             node_host=options.address,
             node_port=options.node_port,
             ingress_port=options.ingress_port,

@@ -82,7 +82,7 @@ class _Node:
                 down.clean(self._layout)
 
     async def _start(self, parts: Parts) -> None:
-        from callmesh_agent import identity
+        from callmesh_agent import identity, pages
         from callmesh_agent.agent import Agent
         from callmesh_agent.config import AgentSettings
         from callmesh_agent.remote_link import RemoteLink
@@ -91,6 +91,7 @@ class _Node:
         settings = AgentSettings(
             state_dir=layout.agent,
             runtime_dir=layout.runtime,
+            pages_socket=layout.web_socket,
             ingress_port=options.ingress_port,
             ingress_address=options.ingress_address,
             version=version("callmesh"),
@@ -103,6 +104,7 @@ class _Node:
         link = RemoteLink(
             options.server, self._token, options.name, identity.key(settings.identity_file)
         )
+        parts.add(pages.serve(layout.web_socket, link.pages))
         self._say.note(f"node `{options.name}` joins the mesh at {options.server} …")
         await parts.start(Agent(settings, link).run)
         gc.freeze()

@@ -30,6 +30,8 @@ class ServerSettings:
     node_port: int = 7434
     # Port of the ingress, for the URLs that the server hands out.
     ingress_port: int = 7480
+    # Unix socket of the pages' process; None: there are none.
+    pages_socket: Path | None = None
     lease_seconds: float = 15.0
     version: str = "0.1.0"
     # How much of the record is kept.

@@ -20,6 +20,7 @@ from callmesh_server.api.deploy import DeployApi
 from callmesh_server.api.idempotency import Requests
 from callmesh_server.api.log import LogApi
 from callmesh_server.api.nodes import NodeApi, NodesApi
+from callmesh_server.api.pages import PagesApi
 from callmesh_server.api.registry import RegistryApi
 from callmesh_server.api.router import Router, is_bearer
 from callmesh_server.api.runs import RunApi
@@ -218,7 +219,10 @@ class Parts:
                     ),
                     NodesApi(ledger.world, settings, epoch),
                 ],
-                "NodeService": [NodeApi(self.sessions)],
+                "NodeService": [
+                    NodeApi(self.sessions),
+                    PagesApi(settings.pages_socket, tasks.create_task),
+                ],
                 "BlobService": [BlobApi(blobs)],
                 "LogService": [LogApi(Logs(live, self.sessions, tasks.create_task))],
                 "SecretService": [

@@ -40,6 +40,11 @@ class NodeServiceStub(object):
                 request_serializer=callmeshpb_dot_v1_dot_node__pb2.SessionRequest.SerializeToString,
                 response_deserializer=callmeshpb_dot_v1_dot_node__pb2.SessionResponse.FromString,
                 _registered_method=True)
+        self.Pages = channel.stream_stream(
+                '/callmeshpb.v1.NodeService/Pages',
+                request_serializer=callmeshpb_dot_v1_dot_node__pb2.PagesRequest.SerializeToString,
+                response_deserializer=callmeshpb_dot_v1_dot_node__pb2.PagesResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/callmeshpb.v1.NodeService/Drain',
                 request_serializer=callmeshpb_dot_v1_dot_node__pb2.DrainRequest.SerializeToString,
@@ -64,6 +69,14 @@ class NodeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pages(self, request_iterator, context):
+        """One connection of a browser at the node's ingress to the mesh's pages, byte
+        by byte in both directions. UNAVAILABLE where the server has no pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """Moves a node's work elsewhere, or takes it back into use.
         """
@@ -78,6 +91,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=callmeshpb_dot_v1_dot_node__pb2.SessionRequest.FromString,
                     response_serializer=callmeshpb_dot_v1_dot_node__pb2.SessionResponse.SerializeToString,
+            ),
+            'Pages': grpc.stream_stream_rpc_method_handler(
+                    servicer.Pages,
+                    request_deserializer=callmeshpb_dot_v1_dot_node__pb2.PagesRequest.FromString,
+                    response_serializer=callmeshpb_dot_v1_dot_node__pb2.PagesResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -113,6 +131,33 @@ class NodeService(object):
             '/callmeshpb.v1.NodeService/Session',
             callmeshpb_dot_v1_dot_node__pb2.SessionRequest.SerializeToString,
             callmeshpb_dot_v1_dot_node__pb2.SessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pages(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/callmeshpb.v1.NodeService/Pages',
+            callmeshpb_dot_v1_dot_node__pb2.PagesRequest.SerializeToString,
+            callmeshpb_dot_v1_dot_node__pb2.PagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

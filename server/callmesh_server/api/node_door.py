@@ -17,8 +17,8 @@ from callmesh_wire.methods import WORKLOAD_METHODS, Method
 from callmeshpb.v1 import node_pb2
 
 # What agents call for themselves.
-_OF_NODES = ("Session", "Download")
-METHODS = WORKLOAD_METHODS | {"NodeService/Session"}
+_OF_NODES = ("Session", "Pages", "Download")
+METHODS = WORKLOAD_METHODS | {"NodeService/Session", "NodeService/Pages"}
 
 
 def caller_of(

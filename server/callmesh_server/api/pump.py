@@ -24,10 +24,13 @@ class Pump(Generic[Item]):
         source: AsyncIterator[Item],
         take: Callable[[Item], Coroutine[Any, Any, None]],
         wanted: asyncio.Event,
+        at_end: Callable[[], object] | None = None,
     ) -> None:
+        """``at_end`` is called when the stream has ended well."""
         self._source = source
         self._take = take
         self._wanted = wanted
+        self._at_end = at_end
         self._problem: Exception | None = None
         self.ended = False
         self._task = spawn(self._run())
@@ -45,6 +48,8 @@ class Pump(Generic[Item]):
         try:
             async for item in self._source:
                 await self._take(item)
+            if self._at_end is not None:
+                self._at_end()
         except Exception as problem:  # noqa: BLE001  raised again by `check`
             self._problem = problem
         finally:

@@ -174,6 +174,7 @@ class Parts:
         self, settings: ServerSettings, database: Database, tasks: asyncio.TaskGroup
     ) -> None:
         self.database = database
+        spawn = tasks.create_task
         epoch = database.loaded.epoch
         addresses = Addresses(settings.ingress_port)
         changes = Changes()
@@ -186,7 +187,7 @@ class Parts:
         self.secrets = Secrets(settings.secret_key, database)
         routed = Routed(ledger.world, changes, asyncio.get_running_loop().call_later)
         self.sessions = Sessions(
-            ledger, tasks.create_task, routed=routed, epoch=epoch, lease=settings.lease_seconds
+            ledger, spawn, routed=routed, epoch=epoch, lease=settings.lease_seconds
         )
         pushes = Pushes(ledger.world, self.sessions, self.secrets, changes, routed, epoch)
         applier = Applier(live, database, changes, self.sessions, self.secrets, ports.release)
@@ -214,17 +215,14 @@ class Parts:
                     ),
                     AppApi(ledger.world, changes, applier, self._requests, routed),
                     task_api,
-                    RunApi(
-                        live, database, applier, self._requests, submissions, tasks.create_task
-                    ),
+                    RunApi(live, database, applier, self._requests, submissions, spawn),
                     NodesApi(ledger.world, settings, epoch),
                 ],
                 "NodeService": [
-                    NodeApi(self.sessions),
-                    PagesApi(settings.pages_socket, tasks.create_task),
+                    NodeApi(self.sessions), PagesApi(settings.pages_socket, spawn)
                 ],
                 "BlobService": [BlobApi(blobs)],
-                "LogService": [LogApi(Logs(live, self.sessions, tasks.create_task))],
+                "LogService": [LogApi(Logs(live, self.sessions, spawn))],
                 "SecretService": [
                     SecretApi(
                         database, self.secrets, applier, self._requests, self.loop, ledger.world

@@ -31,6 +31,7 @@ from callmesh_up.layout import LONGEST_SOCKET, Layout
 from callmesh_up.options import DEFAULT_API_PORT, DEFAULT_INGRESS_PORT
 
 ENVOY_TIMEOUT = 20.0
+IMPORT_TIMEOUT = 60.0
 MESH_TIMEOUT = 5.0
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "grpc_proxy")
 _EXTRAS = ("", "server", "agent", "grpc", "fastapi", "dev")
@@ -44,7 +45,7 @@ def facts(layout: Layout, environ: Mapping[str, str]) -> Facts:
         machine=machine(layout, environ),
         state=state(layout, is_running=is_running),
         ports=ports(layout, is_running=is_running),
-        mesh=mesh(environ),
+        mesh=mesh(),
     )
 
 
@@ -92,13 +93,17 @@ def _requirements() -> tuple[Requirement, ...]:
 def _import_problem(name: str) -> str:
     """Why a module cannot be imported; a mismatch of versions is an exception of its own."""
     code = f"import {name}"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"its import takes over {IMPORT_TIMEOUT:.0f} s"
     lines = done.stderr.strip().splitlines()
     return (lines[-1] if lines else f"exit code {done.returncode}") if done.returncode else ""
 
@@ -289,7 +294,7 @@ def _port(layout: Layout, number: int, use: str, flag: str, running: record.Reco
     return Port(number, use, flag, str(found), is_held_by_mesh=str(found.pid) in own)
 
 
-def mesh(environ: Mapping[str, str]) -> MeshFacts | None:
+def mesh() -> MeshFacts | None:
     """What the mesh that the CLI would use answers; None where there is none."""
     from callmesh import settings
     from callmesh.cli import mesh as meshes
@@ -299,7 +304,6 @@ def mesh(environ: Mapping[str, str]) -> MeshFacts | None:
     from callmesh_wire.errors import CallmeshError
     from callmeshpb.v1 import common_pb2
 
-    del environ
     try:
         found = settings.find()
     except InitializationError:

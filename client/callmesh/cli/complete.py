@@ -10,7 +10,7 @@ import ast
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -106,64 +106,35 @@ def _asked(ctx: click.Context, question: Callable[[Mesh], list[str]]) -> list[st
         return []
 
 
-def _apps(found: Mesh) -> list[str]:
-    from callmeshpb.v1 import scheduler_pb2
+def _names(found: Mesh, noun: str, service: str = "Scheduler") -> list[str]:
+    """Of the objects that ``List<noun>s`` answers with."""
+    from callmesh_wire.methods import methods
 
-    answer = found.ask(
-        scheduler_pb2.ListAppsResponse,
-        "SchedulerService/ListApps",
-        scheduler_pb2.ListAppsRequest(scope=found.scope, page_size=MOST),
-        TIMEOUT,
-    )
-    return [each.spec.name for each in answer.apps]
+    method = methods()[f"{service}Service/List{noun}s"]
+    scoped = "scope" in method.request.DESCRIPTOR.fields_by_name
+    request = method.request(page_size=MOST, **({"scope": found.scope} if scoped else {}))
+    answer: Any = found.ask(method.response, f"{service}Service/{method.name}", request, TIMEOUT)
+    return [getattr(each, "spec", each).name for each in getattr(answer, f"{noun.lower()}s")]
+
+
+def _apps(found: Mesh) -> list[str]:
+    return _names(found, "App")
 
 
 def _runs(found: Mesh) -> list[str]:
-    from callmeshpb.v1 import scheduler_pb2
-
-    answer = found.ask(
-        scheduler_pb2.ListRunsResponse,
-        "SchedulerService/ListRuns",
-        scheduler_pb2.ListRunsRequest(scope=found.scope, page_size=MOST),
-        TIMEOUT,
-    )
-    return [each.name for each in answer.runs]
+    return _names(found, "Run")
 
 
 def _tasks(found: Mesh) -> list[str]:
-    from callmeshpb.v1 import scheduler_pb2
-
-    answer = found.ask(
-        scheduler_pb2.ListTasksResponse,
-        "SchedulerService/ListTasks",
-        scheduler_pb2.ListTasksRequest(scope=found.scope, page_size=MOST),
-        TIMEOUT,
-    )
-    return [each.spec.name for each in answer.tasks]
+    return _names(found, "Task")
 
 
 def _secrets(found: Mesh) -> list[str]:
-    from callmeshpb.v1 import secret_pb2
-
-    answer = found.ask(
-        secret_pb2.ListSecretsResponse,
-        "SecretService/ListSecrets",
-        secret_pb2.ListSecretsRequest(scope=found.scope, page_size=MOST),
-        TIMEOUT,
-    )
-    return [each.name for each in answer.secrets]
+    return _names(found, "Secret", "Secret")
 
 
 def _nodes(found: Mesh) -> list[str]:
-    from callmeshpb.v1 import scheduler_pb2
-
-    answer = found.ask(
-        scheduler_pb2.ListNodesResponse,
-        "SchedulerService/ListNodes",
-        scheduler_pb2.ListNodesRequest(page_size=MOST),
-        TIMEOUT,
-    )
-    return [each.name for each in answer.nodes]
+    return _names(found, "Node")
 
 
 def _nothing(_found: Mesh) -> list[str]:

@@ -30,6 +30,10 @@ _BUFFER = 1 << 16
 _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
+# Before an IPv4 address in an IPv6 one (RFC 4291, 2.5.5.2).
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
 @dataclass(frozen=True, slots=True)
 class Socket:
     """One TCP socket, by its local end."""
@@ -82,7 +86,7 @@ def _parsed(family: int, payload: bytes) -> Socket:
     (port,) = struct.unpack_from("!H", payload, 4)
     size = 4 if family == socket.AF_INET else 16
     (inode,) = struct.unpack_from("=I", payload, _ANSWER_SIZE - 4)
-    return Socket(socket.inet_ntop(family, payload[8 : 8 + size]), port, inode)
+    return Socket(_shown(family, payload[8 : 8 + size]), port, inode)
 
 
 def _read(family: int, state: int, port: int) -> list[Socket]:
@@ -105,4 +109,14 @@ def _address(family: int, text: str) -> tuple[str, int]:
     words = bytes.fromhex(host)
     # Each four bytes are in this machine's order.
     packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-    return socket.inet_ntop(family, packed), int(port, 16)
+    return _shown(family, packed), int(port, 16)
+
+
+def _shown(family: int, packed: bytes) -> str:
+    """The address; an IPv4 one on an IPv6 socket as what it is.
+
+    gRPC listens so, and Envoy does not connect to `::ffff:127.0.0.1`.
+    """
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[len(_MAPPED) :])
+    return socket.inet_ntop(family, packed)

@@ -63,3 +63,13 @@ def test_where_the_kernel_does_not_answer_the_table_is_read(monkeypatch):
         asked = tcp_sockets(LISTEN, port)
         monkeypatch.setattr(sockdiag, "_ask", refused)
         assert tcp_sockets(LISTEN, port) == asked != []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_ipv4_address_on_an_ipv6_socket_is_shown_as_one(way):
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(("::ffff:127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert [each.address for each in way(socket.AF_INET6, LISTEN, port)] == ["127.0.0.1"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cluster import Cluster
 from mesh import Mesh
 
 
@@ -29,4 +30,18 @@ def file_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 def mesh(tmp_path: Path) -> Iterator[Mesh]:
     """A mesh of this test's own, for whoever kills something."""
     with Mesh(state=tmp_path / "callmesh" / "default").running() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A server and three nodes of one file's own, for tests that only look and deploy."""
+    with Cluster(tmp_path_factory.mktemp("cluster")).running() as shared:
+        yield shared
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A server and three nodes of this test's own, for whoever kills something."""
+    with Cluster(tmp_path).running(lease=3) as own:
         yield own

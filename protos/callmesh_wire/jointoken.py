@@ -6,6 +6,7 @@ itself, so that a machine that holds the file also knows whom it talks to.
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,12 +34,15 @@ class JoinToken:
 def read(file: Path) -> JoinToken:
     """The token in a file that nobody else can read.
 
+    Of a file that is another user's, the group is let in: so systemd and
+    Kubernetes hand one to a process that is not root.
+
     Raises `FailedPreconditionError` for one that is missing, open to others, or
     something else.
     """
     hint = "copy the file `join.token` of the server's state folder here, with mode 600"
     try:
-        mode = file.stat().st_mode
+        found = file.stat()
         with file.open() as source:
             text = source.read(_LONGEST)
     except FileNotFoundError:
@@ -50,9 +54,10 @@ def read(file: Path) -> JoinToken:
         raise FailedPreconditionError(
             f"the join token file `{file}` cannot be read ({reason}): {hint}"
         ) from None
-    if stat.S_IMODE(mode) & 0o077:
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & (0o077 if found.st_uid == os.geteuid() else 0o007):
         raise FailedPreconditionError(
-            f"the join token file `{file}` can be read by others (mode {stat.S_IMODE(mode):o}): "
+            f"the join token file `{file}` can be read by others (mode {mode:o}): "
             f"run `chmod 600 {file}`"
         )
     first, _, certificate = text.partition("\n")

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 DEFAULT_PROJECT = "default"
 DEFAULT_DOMAIN = "development"
 MAX_LENGTH = 63
+# What Kubernetes allows, so that a node may have the name that it has there.
+MAX_NODE_LENGTH = 253
 
 _PART = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 _ENVIRONMENT = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*\Z")
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _RUN = re.compile(r"[a-z0-9]+(?:[_-]+[a-z0-9]+)*\Z")
+_NODE = re.compile(r"[a-z0-9]+(?:-+[a-z0-9]+)*(?:\.[a-z0-9]+(?:-+[a-z0-9]+)*)*\Z")
+_ZONE = re.compile(r"[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*\Z")
+_LABEL_KEY = re.compile(r"[A-Za-z0-9]+(?:[./_-]+[A-Za-z0-9]+)*\Z")
 _SECRET = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*\Z")
 
 
@@ -87,6 +92,25 @@ def check_secret(name: str) -> str:
     return _check(name, _SECRET, "secret name", "letters, digits, and single `.`, `_` or `-`")
 
 
+def check_node(name: str) -> str:
+    """Return ``name`` if a node may be called so."""
+    allowed = "lower-case letters, digits, and `-` and `.` between them"
+    return _check(name, _NODE, "node name", allowed, MAX_NODE_LENGTH)
+
+
+def check_zone(name: str) -> str:
+    """Return ``name`` if a zone may be called so."""
+    return _check(name, _ZONE, "zone", "letters, digits, and `-`, `.` and `_` between them")
+
+
+def check_label(key: str, value: str) -> None:
+    """Raise `NameProblem` for what is no label of a node. A value may be empty."""
+    allowed = "letters, digits, and `-`, `.` and `_` between them"
+    _check(key, _LABEL_KEY, "label key", f"{allowed}, or `/`")
+    if value:
+        _check(value, _ZONE, f"value of label `{key}`,", allowed)
+
+
 def task_name(environment: str, function: str) -> str:
     """The full name of a task. Raises `NameProblem` if either part is malformed."""
     check_environment(environment)
@@ -94,11 +118,13 @@ def task_name(environment: str, function: str) -> str:
     return f"{environment}.{function}"
 
 
-def _check(name: str, pattern: re.Pattern[str], what: str, allowed: str) -> str:
-    if len(name) > MAX_LENGTH:
+def _check(
+    name: str, pattern: re.Pattern[str], what: str, allowed: str, longest: int = MAX_LENGTH
+) -> str:
+    if len(name) > longest:
         raise NameProblem(
-            f"{what} `{name[:20]}…` has {len(name)} characters: must be at most {MAX_LENGTH}"
+            f"{what} `{name[:20]}…` has {len(name)} characters: must be at most {longest}"
         )
     if not pattern.match(name):
-        raise NameProblem(f"{what} `{name[:MAX_LENGTH]}` must be {allowed}")
+        raise NameProblem(f"{what} `{name[:longest]}` must be {allowed}")
     return name

@@ -6,15 +6,15 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from callmesh.cli import output
 from callmesh.cli.process import AGENT, become
+from callmesh_wire import names
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\Z")
 _SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})\Z")
 
 
@@ -111,20 +111,29 @@ def _check(*, server: str, name: str, zone: str, labels: tuple[str, ...]) -> Non
     found = _SERVER.match(server)
     if found is None or not 0 < int(found[2]) < 65536:
         _refuse(f"`{server}` is no HOST:PORT", "name the server, such as --server 10.0.0.1:7434")
-    if not _NAME.match(name):
-        _refuse(
-            f"a node cannot be called `{name}`",
-            "give it a name of small letters, digits and dashes with --name",
-        )
-    if zone and not _NAME.match(zone):
-        _refuse(f"a zone cannot be called `{zone}`", "use small letters, digits and dashes")
+    try:
+        names.check_node(name)
+    except names.NameProblem as problem:
+        _refuse(str(problem), "choose another one with --name")
+    try:
+        if zone:
+            names.check_zone(zone)
+        for key, value in _pairs(labels):
+            names.check_label(key, value)
+    except names.NameProblem as problem:
+        output.stop(str(problem), code=output.USAGE)
+
+
+def _pairs(labels: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    seen = set()
     for each in labels:
         key, equals, value = each.partition("=")
-        if not equals or not _LABEL.match(key) or (value and not _LABEL.match(value)):
-            _refuse(
-                f"`{each}` is no label",
-                "write it as KEY=VALUE, of letters, digits, dots and dashes",
-            )
+        if not equals:
+            _refuse(f"`{each}` is no label", f"write it as KEY=VALUE, such as --label {each}=yes")
+        if key in seen:
+            _refuse(f"label `{key}` is given twice", "name each label once")
+        seen.add(key)
+        yield key, value
 
 
 def _check_ip(what: str, value: str) -> None:

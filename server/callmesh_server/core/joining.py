@@ -7,25 +7,38 @@ import ipaddress
 
 from callmesh_server.core.times import seconds
 from callmesh_server.core.world import World
-from callmesh_wire.names import NameProblem, check_scope
+from callmesh_wire.names import NameProblem, check_label, check_node, check_zone
 from callmeshpb.v1.node_pb2 import NodeHello
 
 PROTOCOL_VERSION = 1
 OLDEST_PROTOCOL_VERSION = 1
 # Seconds between a node's clock and the server's.
 MOST_SKEW = 60.0
+MOST_LABELS = 64
 
 
 def refusal(hello: NodeHello, world: World, now: float) -> str:
     """Why the node may not join, or empty."""
     try:
-        check_scope(hello.node, "node name")
+        check_node(hello.node)
+        _check_place(hello)
     except NameProblem as problem:
         return str(problem)
     return (
         _other_version(hello) or _clock_wrong(hello, now) or _taken(hello, world)
         or _address_wrong(hello, world)
     )  # fmt: skip
+
+
+def _check_place(hello: NodeHello) -> None:
+    if hello.zone:
+        check_zone(hello.zone)
+    if len(hello.labels) > MOST_LABELS:
+        raise NameProblem(
+            f"node `{hello.node}` has {len(hello.labels)} labels: must be at most {MOST_LABELS}"
+        )
+    for key, value in hello.labels.items():
+        check_label(key, value)
 
 
 def key_digest(hello: NodeHello) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ("text", "mode", "said"),
     [
         (TOKEN.text(), 0o644, "can be read by others (mode 644)"),
+        (TOKEN.text(), 0o440, "can be read by others (mode 440)"),
         ("", 0o600, "holds no join token"),
         ("callmesh-join-1 short\n" + TOKEN.certificate, 0o600, "holds no join token"),
         (TOKEN.text().replace("join-1", "join-2"), 0o600, "holds no join token"),
@@ -50,3 +52,14 @@ def test_what_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FailedPreconditionError, match="it is not text"):
         jointoken.read(binary)
+
+
+def test_a_file_that_root_has_made_for_a_group_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = written(tmp_path / "t", TOKEN.text(), 0o440)
+    monkeypatch.setattr(os, "geteuid", lambda: mounted.stat().st_uid + 1)
+    assert jointoken.read(mounted) == TOKEN
+    mounted.chmod(0o444)
+    with pytest.raises(FailedPreconditionError, match=r"can be read by others \(mode 444\)"):
+        jointoken.read(mounted)

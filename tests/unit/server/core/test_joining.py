@@ -52,6 +52,12 @@ def test_a_node_joins_and_comes_back(ledger: Ledger) -> None:
     ("fields", "said"),
     [
         ({"node": "Not_a_name"}, "Not_a_name"),
+        ({"node": "a..b"}, "node name `a..b`"),
+        ({"node": "n" * 254}, "at most 253"),
+        ({"zone": "no zone"}, "zone `no zone`"),
+        ({"labels": {"": "x"}}, "label key ``"),
+        ({"labels": {"gpu": "a b"}}, "value of label `gpu`, `a b`"),
+        ({"labels": {f"k{n}": "v" for n in range(65)}}, "has 65 labels"),
         ({"protocol_version": 7}, "speaks protocol 7"),
         ({"sent_at": stamp(NOW + 3600)}, "is 3600 s ahead of this server's"),
         ({"sent_at": stamp(NOW - 61)}, "is 61 s behind this server's"),
@@ -64,6 +70,15 @@ def test_a_node_joins_and_comes_back(ledger: Ledger) -> None:
 def test_what_is_wrong_is_said(ledger: Ledger, fields: dict[str, Any], said: str) -> None:
     join(ledger, hello("other", address="10.0.0.9"))
     assert said in refusal(ledger, hello(**fields))
+
+
+def test_a_node_may_be_called_as_in_kubernetes(ledger: Ledger) -> None:
+    said = hello(
+        "ip-10-0-0-1.eu-west-1.compute.internal",
+        zone="eu-west-1a",
+        labels={"node.kubernetes.io/instance-type": "m5.large", "spot": ""},
+    )
+    assert refusal(ledger, said) == ""
 
 
 def test_clocks_may_differ_a_little(ledger: Ledger) -> None:

@@ -4,6 +4,9 @@ A call that this node could not deliver, and that the app therefore has not
 seen, is answered with the header `UNSENT`: the caller's Envoy repeats it on
 another instance, whatever its method. That is so for an instance that does
 not take calls (any more), from the moment at which this node says so.
+
+gRPC's own clients repeat nothing. A gRPC instance that leaves takes calls from
+other nodes until none has come for a while: they have the next view by then.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from callmesh_agent.xds.resources import LOOPBACK_HOSTS, Door, listener
 from callmesh_agent.xds.targets import LocalInstance, LocalTruth
 
 PREFIX = "inbound/"
+# After so long without a call the connection to an instance closes: one that
+# leaves then ends.
+IDLE = "1.5s"
 _MISDIRECTED = "this address answers to calls of the mesh only\n"
 
 
@@ -89,7 +95,11 @@ def _routes(name: str, instance: LocalInstance, names: Iterable[str]) -> Resourc
                     {
                         "name": name,
                         "domains": list(dict.fromkeys((*LOOPBACK_HOSTS, *names))),
-                        "routes": [_forward(name, instance) if instance.ready else refused],
+                        "routes": [
+                            _forward(name, instance)
+                            if instance.ready or instance.speaks_grpc
+                            else refused
+                        ],
                     },
                 ],
             },
@@ -125,7 +135,7 @@ def _cluster(name: str, instance: LocalInstance) -> Resource:
             {
                 "name": name,
                 "type": "STATIC",
-                **upstream_protocol(grpc=instance.speaks_grpc),
+                **upstream_protocol(grpc=instance.speaks_grpc, idle_timeout=IDLE),
                 "load_assignment": {
                     "cluster_name": name,
                     "endpoints": [

@@ -209,17 +209,14 @@ def cluster_policy(protocol: common_pb2.Protocol) -> dict[str, Any]:
     }
 
 
-def upstream_protocol(*, grpc: bool) -> dict[str, Any]:
+def upstream_protocol(*, grpc: bool, idle_timeout: str = "") -> dict[str, Any]:
     """What an instance speaks, and what every cluster has in common."""
-    if grpc:
-        upstream: dict[str, Any] = {
-            "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 1000}}
-        }
-    else:
-        upstream = {
-            "common_http_protocol_options": {"idle_timeout": HTTP1_IDLE},
-            "explicit_http_config": {"http_protocol_options": {}},
-        }
+    idle = idle_timeout or ("" if grpc else HTTP1_IDLE)
+    http2 = {"http2_protocol_options": {"max_concurrent_streams": 1000}}
+    upstream: dict[str, Any] = {
+        "explicit_http_config": http2 if grpc else {"http_protocol_options": {}},
+        **({"common_http_protocol_options": {"idle_timeout": idle}} if idle else {}),
+    }
     limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     return {
         "connect_timeout": CONNECT_TIMEOUT,

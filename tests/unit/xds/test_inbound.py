@@ -60,6 +60,14 @@ def test_one_that_takes_no_calls_says_so_in_a_way_that_lets_callers_repeat(world
     assert after.envoy.clusters[NAME].value == before.envoy.clusters[NAME].value
 
 
+def test_a_grpc_instance_that_leaves_takes_calls_for_as_long_as_they_come(world: World) -> None:
+    before = made(world, replace(ONE, speaks_grpc=True))
+    after = made(world, replace(ONE, speaks_grpc=True, ready=False), before)
+    assert own_host(after)["routes"][0]["route"]["cluster"] == NAME
+    idle = as_dict(after.envoy.clusters[NAME])["typed_extension_protocol_options"]
+    assert "'idle_timeout': '1.500s'" in str(idle)
+
+
 def test_it_answers_to_the_apps_names_and_no_others(world: World) -> None:
     world.add("shop", custom_domain="shop.example.com")
     snapshot = made(world, ONE)

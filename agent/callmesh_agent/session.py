@@ -134,7 +134,7 @@ class Session:
         outbox.put(node_pb2.AgentMessage(hello=self._hello()))
         incoming = aiter(self._link.session(outbox.stream()))
         try:
-            first = await anext(incoming, ())
+            first = await anext(incoming, None)
             if not first or not first[0].HasField("welcome"):
                 raise UnavailableError("the server did not answer the hello")
             welcome = first[0].welcome

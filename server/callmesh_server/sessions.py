@@ -128,7 +128,7 @@ class Sessions:
 
         Raises a `CallmeshError`.
         """
-        first: Sequence[node_pb2.AgentMessage] = await anext(incoming, ())
+        first = await anext(incoming, None)
         if not first or first[0].WhichOneof("message") != "hello":
             raise InvalidArgumentError("a session begins with `hello`")
         hello = first[0].hello
@@ -159,6 +159,12 @@ class Sessions:
         finally:
             pump.stop()
             self._close(session)
+
+    def renew(self) -> None:
+        """Give every node that is not lost a full lease."""
+        for name, state in list(self._ledger.world.nodes.items()):
+            if not state.lost:
+                self._ledger.renew(name, time.time() + self._lease)
 
     def connected(self, node: str) -> bool:
         """Whether the node has a session."""

@@ -22,6 +22,8 @@ class Server:
 
     def __init__(self):
         self.away = False
+        # So many sessions end without a word.
+        self.mute = 0
         self.refused = ""
         self.lease = 10.0
         self.heard = asyncio.Queue()
@@ -31,6 +33,10 @@ class Server:
     async def session(self, outgoing):
         if self.away:
             raise UnavailableError("away")
+        if self.mute:
+            self.mute -= 1
+            await asyncio.sleep(0.01)
+            return
         self.sessions += 1
         welcome = node_pb2.NodeWelcome(epoch=1, refused=self.refused)
         welcome.lease.FromMilliseconds(int(self.lease * 1000))
@@ -132,6 +138,14 @@ async def test_a_session_that_ends_is_opened_again_with_everything(opened, serve
         said = []
         while not said or not said[-1].conditions.conditions or said[-1].HasField("hello"):
             said.append(await server.next())
+
+
+async def test_a_session_that_ends_before_its_welcome_is_opened_again(opened, server):
+    server.mute = 2
+    async with opened() as (session, _, _):
+        async with asyncio.timeout(3):
+            await session.opened.wait()
+    assert server.mute == 0
 
 
 async def test_a_server_that_is_away_is_tried_again(opened, server):

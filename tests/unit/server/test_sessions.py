@@ -63,6 +63,16 @@ async def test_what_does_not_begin_with_hello_is_refused(mesh: Any) -> None:
         await anext(mesh.server.sessions.serve(messages()))
 
 
+async def test_a_stream_that_ends_before_its_hello_is_refused_like_one_without(mesh: Any) -> None:
+    async def messages() -> AsyncIterator[list[node_pb2.AgentMessage]]:
+        await asyncio.sleep(0.01)
+        for never in ():
+            yield never
+
+    with pytest.raises(InvalidArgumentError, match="begins with `hello`"):
+        await anext(mesh.server.sessions.serve(messages()))
+
+
 @pytest.mark.parametrize(
     ("hello", "reason"),
     [

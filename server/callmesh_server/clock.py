@@ -1,7 +1,7 @@
 """Notices when the wall clock leaps: the machine slept, or somebody set it.
 
 Decisions use wall-clock time, because records carry it. A lease is a promise of
-so many seconds of living, so that a leap moves it along.
+so many seconds of living, so that after a leap it begins anew.
 """
 
 from __future__ import annotations

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 TURN = 500
 INBOX_SECONDS = 0.1
+# While it waits for something the loop wakes so often, seconds; if it is later by so
+# many, the process was stopped, and its nodes had nobody to speak to.
+BEAT = 1.0
+STANDSTILL = 1.0
 _QUEUE = QueueKey()
 RETRY = Backoff(base=0.1, cap=30.0)
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -63,16 +67,17 @@ class Loop:
         applier: Applier,
         ids: Ids,
         push: Callable[[ViewKey | DesiredKey], None],
-        leapt: Callable[[float], None] = lambda _: None,
+        renew: Callable[[], None] = lambda: None,
         watch: LeapWatch | None = None,
     ) -> None:
         """``push`` sends the mesh view or a node's desired set to the sessions;
-        ``leapt`` moves the leases along when the wall clock leaps (seconds)."""
+        ``renew`` gives every node a full lease: the wall clock leapt, or this process
+        stood still and heard nobody."""
         self._world = world
         self._applier = applier
         self._ids = ids
         self._push = push
-        self._leapt = leapt
+        self._renew = renew
         self._watch = watch or LeapWatch()
         self._dirty: dict[Key, None] = {}
         self._pushes: dict[ViewKey | DesiredKey, None] = {}
@@ -161,7 +166,7 @@ class Loop:
     def _set_timer(self) -> None:
         if not self._heap:
             return
-        at = self._heap[0][0]
+        at = min(self._heap[0][0], time.time() + BEAT)
         if self._timer is not None:
             if self._timer_at <= at:
                 return
@@ -172,10 +177,14 @@ class Loop:
 
     def _woken(self) -> None:
         self._timer = None
-        if leap := self._watch.leap():
-            log.warning("the clock leapt by %.1f s: leases move along", leap)
-            self._leapt(leap)
         now = time.time()
+        if leap := self._watch.leap():
+            log.warning("the clock leapt by %.1f s: every node gets a full lease", leap)
+            self._renew()
+        elif now - self._timer_at > STANDSTILL:
+            still = now - self._timer_at
+            log.warning("this server stood still for %.1f s: every node gets a full lease", still)
+            self._renew()
         due = []
         while self._heap and self._heap[0][0] <= now:
             at, _, key = heapq.heappop(self._heap)

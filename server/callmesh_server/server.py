@@ -191,7 +191,7 @@ class Parts:
         )
         pushes = Pushes(ledger.world, self.sessions, self.secrets, changes, routed, epoch)
         applier = Applier(live, database, changes, self.sessions, self.secrets, ports.release)
-        self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push, _leases_of(ledger))
+        self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push, self.sessions.renew)
         applier.attach(self.loop)
         moves = PortMoves(ledger.world, ports, routed, addresses, applier)
         self.sessions.attach(self.loop.react, applier.flush, pushes, moves.refused)
@@ -264,17 +264,6 @@ def _restore(live: Live, database: Database, addresses: Addresses, lease: float)
         live.ledger.apply(PutRun(run))
     for node in loaded.nodes:
         live.ledger.apply(PutNode(liveness.remembered(node, now, lease)))
-
-
-def _leases_of(ledger: Ledger) -> Callable[[float], None]:
-    """What moves every lease by so many seconds."""
-
-    def leapt(seconds: float) -> None:
-        for name, state in list(ledger.world.nodes.items()):
-            if not state.lost:
-                ledger.renew(name, state.lease_until + seconds)
-
-    return leapt
 
 
 def _reason(group: ExceptionGroup) -> Exception:

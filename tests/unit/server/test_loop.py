@@ -214,17 +214,37 @@ def test_a_leap_of_the_wall_clock_is_told_once() -> None:
     assert watch.leap() == 0
 
 
-async def test_leases_move_along_when_the_machine_has_slept(
+async def test_nodes_get_a_full_lease_when_the_machine_has_slept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decisions, leaps = Decisions(monkeypatch), []
+    decisions, renewals = Decisions(monkeypatch), []
     times = {"wall": 0.0}
     watch = LeapWatch(lambda: times["wall"], lambda: 0.0)
-    loop = Loop(World(), Performed(), ServerIds(1), print, leaps.append, watch)  # type: ignore[arg-type]
+    loop = Loop(World(), Performed(), ServerIds(1), print, lambda: renewals.append(1), watch)  # type: ignore[arg-type]
     times["wall"] = 28_800.0
     loop.wake_at(NodeKey("local"), time.time())
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(loop.run())
         await decisions.until(1)
         running.cancel()
-    assert leaps == [28_800.0]
+    assert renewals == [1]
+
+
+async def test_nodes_get_a_full_lease_when_the_server_was_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop_module, "BEAT", 0.02)
+    monkeypatch.setattr(loop_module, "STANDSTILL", 0.2)
+    decisions, renewals = Decisions(monkeypatch), []
+    loop = Loop(World(), Performed(), ServerIds(1), print, lambda: renewals.append(1))  # type: ignore[arg-type]
+    loop.wake_at(NodeKey("local"), time.time() + 60)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(loop.run())
+        await asyncio.sleep(0.05)
+        renewals.clear()
+        # What a SIGSTOP is to the event loop.
+        time.sleep(0.5)
+        await asyncio.sleep(0.05)
+        running.cancel()
+    assert renewals
+    assert decisions.keys == []

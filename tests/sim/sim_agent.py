@@ -1,31 +1,47 @@
-"""The real agent core with a simulated driver.
+"""The real agent core and the real session, with a simulated driver.
 
-Stands for the agent's `driver`, `session`, `supervision`, `probe` and `socket`.
+What runs here are the product's `core`, `Session` and `Outbox`. Simulated are
+the `driver`, `supervision`, `probe`, `dataplane` and `socket`.
 """
 
 from __future__ import annotations
 
 import random
+import tempfile
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-from google.protobuf.message import Message
-from sim_clock import Clock, Timer
-from sim_line import End, Line
+from sim_clock import Clock, Process, Timer
 from sim_machine import Machine, Start, idle
-from sim_server import LEASE, SimServer
+from sim_net import Net, SimLink
+from sim_story import NodePlan
 from sim_workloads import AppProcess, UserCode, Worker
 
+from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events, step
 from callmesh_agent.core import instructions as do
 from callmesh_agent.core.state import State
-from callmesh_wire.backoff import Backoff
+from callmesh_agent.session import Session
+from callmesh_wire.errors import CallmeshError
 from callmeshpb.v1 import node_pb2, supervisor_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
 
-RECONNECT = Backoff(base=0.05, cap=5.0)
 PROBE = 0.05
-SLOTS = 3
+# Envoy takes a view within so many seconds.
+ENVOY = (0.002, 0.08)
+_FOLDER = tempfile.TemporaryDirectory(prefix="callmesh-sim-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimSettings(AgentSettings):
+    """A simulated machine's."""
+
+    offers: pb.NodeCapacity
+
+    def capacity(self) -> pb.NodeCapacity:
+        return self.offers
 
 
 class SimAgent:
@@ -34,70 +50,119 @@ class SimAgent:
     def __init__(
         self,
         machine: Machine,
-        server: SimServer,
+        net: Net,
         code: UserCode,
-        see: Callable[[str, Message], None],
+        plan: NodePlan,
     ) -> None:
-        """``see`` is shown every message to the server."""
         self._machine = machine
         self._clock: Clock = machine.clock
         self._rng: random.Random = machine.rng
-        self._server = server
+        self._net = net
         self._code = code
-        self._see = see
-        self.alive = False
+        self._skew = plan.skew
+        self._settings = SimSettings(
+            state_dir=Path(_FOLDER.name) / machine.name,
+            runtime_dir=Path(_FOLDER.name),
+            ingress_port=7480,
+            pages_socket=Path(_FOLDER.name),
+            version="1",
+            node=machine.name,
+            address=f"10.0.0.{machine.name[1:]}",
+            zone=plan.zone,
+            offers=pb.NodeCapacity(
+                slots=plan.slots, memory=plan.memory << 30, cpu=2.0, shared_cpu=True
+            ),
+        )
+        self.process: Process | None = None
         self.accepts = False
-        # No session until then.
-        self.partitioned_until = 0.0
-        self._life = 0
-        self._line: Line | None = None
+        # When it began, or went on.
+        self.since = 0.0
+        self._lives = 0
         self.start()
 
     # Life
 
+    @property
+    def alive(self) -> bool:
+        return self.process is not None
+
     def start(self) -> None:
-        if self.alive:
+        if self.process is not None:
             return
-        self.alive = True
-        self._life += 1
-        self.state = State(incarnation=f"{self._machine.name}i{self._life}")
+        process = self.process = self._clock.process(self._machine.name, self._skew)
+        self._lives += 1
+        self.since = self._clock.now
+        self.state = State(incarnation=f"{self._machine.name}i{self._lives}")
         self._waiting: deque[events.Event] = deque()
         self._busy = False
         self._timers: dict[events.Key, Timer] = {}
         self._probes: dict[str, Timer] = {}
-        self._failures = 0
+        self._session = Session(
+            self._settings,
+            SimLink(self._net, self._machine.name, process),
+            self._deliver,
+            self._receive_view,
+            lambda *_: None,
+        )
         self._machine.listener = self
-        self.deliver(events.SpoolRead(tuple(self._machine.spool.values())))
-        self._after(0.01, self.supervisor_found)
+        spooled = tuple(self._machine.spool.values())
+        self._after(0.0, lambda: self._deliver(events.SpoolRead(spooled)))
+        self._after(0.01, self._meet_supervisor)
 
-    def crash(self) -> None:
-        if not self.alive:
+    def crash(self, *, power: bool = False) -> None:
+        """``power``: with its whole machine, so that nobody tells the server."""
+        process, self.process = self.process, None
+        if process is None:
             return
-        self.alive = False
+        process.killed = True
         self.accepts = False
-        self._life += 1
         self._machine.listener = None
-        for timer in [*self._timers.values(), *self._probes.values()]:
-            timer.cancel()
-        if self._line is not None:
-            self._line.cut(self._rng.uniform(0.0, 0.05), None)
-            self._line = None
-        for process in self._machine.living("worker"):
-            if isinstance(process.workload, Worker):
-                process.workload.agent_gone(self)
+        self._net.agent_died(self._machine.name, power=power)
+        for each in self._machine.living("worker"):
+            if isinstance(each.workload, Worker):
+                each.workload.agent_gone(self)
+
+    def stop(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT later."""
+        if self.process is not None and not self.process.stopped:
+            self.process.stopped = True
+            self._clock.after(seconds, self.go_on)
+
+    def go_on(self) -> None:
+        """SIGCONT, if it was stopped."""
+        if self.process is not None and self.process.stopped:
+            self.since = self._clock.now
+            self.process.go_on()
 
     def deliver(self, event: events.Event) -> None:
-        if not self.alive:
-            return
+        """Something from outside comes in."""
+        if self.process is not None:
+            self._clock.after(0.0, lambda: self._deliver(event), self.process)
+
+    def _deliver(self, event: events.Event) -> None:
         self._waiting.append(event)
         if self._busy:
             return
         self._busy = True
         while self._waiting:
-            self.state, instructions = step(self.state, self._waiting.popleft(), self._clock.now)
+            now = self._clock.now + self._skew
+            self.state, instructions = step(self.state, self._waiting.popleft(), now)
             for each in instructions:
                 self._perform(each)
         self._busy = False
+
+    async def _keep_session(self) -> None:
+        try:
+            await self._session.run()
+        except CallmeshError as refusal:
+            self._machine.checks.fail(f"{self._machine.name} is refused: {refusal}")
+        except Exception as defect:  # noqa: BLE001 - a finding
+            self._machine.checks.defect(defect)
+
+    def _receive_view(self, view: node_pb2.MeshView) -> None:
+        endpoints = {each.service.mesh_name: each.service.endpoint for each in view.services}
+        self._deliver(events.EndpointsChanged(endpoints))
+        self._after(self._rng.uniform(*ENVOY), lambda: self._session.report_view(view.version))
 
     # The supervisor
 
@@ -113,102 +178,22 @@ class SimAgent:
         self.deliver(events.SupervisorLost())
 
     def supervisor_found(self) -> None:
+        self._after(0.0, self._meet_supervisor)
+
+    def _meet_supervisor(self) -> None:
         if not self._machine.supervised:
             return
-        self.deliver(events.SupervisorConnected(self._machine.listed()))
+        self._deliver(events.SupervisorConnected(self._machine.listed()))
         for process in list(self._machine.processes.values()):
             if process.zygote is not None and process.alive:
-                self.deliver(events.ZygoteReported(process.zygote))
+                self._deliver(events.ZygoteReported(process.zygote))
             if not process.alive:
-                self.deliver(events.ProcessExited(process.record, ()))
-        if not self.accepts:
+                self._deliver(events.ProcessExited(process.record, ()))
+        if not self.accepts and self.process is not None:
             self.accepts = True
-            self.deliver(events.EndpointsChanged({}))
-            self._after(0.0, self._connect)
-            self._after(0.1, lambda: self.deliver(events.Warmed()))
-
-    # The session
-
-    def cut(self, server_notices: float | None, down_until: float = 0.0) -> None:
-        self.partitioned_until = down_until
-        if self._line is not None:
-            self._line.cut(server_notices, self._rng.uniform(0.0, 0.5))
-
-    def _connect(self) -> None:
-        if self._line is not None and self._line.is_open:
-            return
-        if not self._server.alive or self._clock.now < self.partitioned_until:
-            self._failures += 1
-            delay = RECONNECT.jittered(self._failures, self._rng.random)
-            self._after(delay, self._connect)
-            return
-        self._failures = 0
-        life, server = self._life, self._server
-        receive: list[Callable[[node_pb2.AgentMessage], None]] = []
-        to_server: End[node_pb2.AgentMessage] = End(
-            self._clock, self._rng, lambda m: receive[0](m), lambda: closed_at_server()
-        )
-        to_node: End[node_pb2.ServerMessage] = End(
-            self._clock,
-            self._rng,
-            lambda m: self._life == life and self._received(m),
-            lambda: self._life == life and self._closed(line),
-        )
-        line = Line(to_server, to_node)
-        self._line = line
-
-        def closed_at_server() -> None:
-            server.close_session(self._machine.name, to_node)
-
-        receive.append(server.open_session(self._hello(), to_node))
-
-    def _closed(self, line: Line) -> None:
-        line.cut(None, None)
-        if self._line is line:
-            self._line = None
-            if self.state.session:
-                self.deliver(events.SessionClosed())
-            self._after(RECONNECT.jittered(0, self._rng.random), self._connect)
-
-    def _received(self, message: node_pb2.ServerMessage) -> None:
-        match message.WhichOneof("message"):
-            case "welcome":
-                self.deliver(events.SessionOpened())
-                self._renew(self._line)
-            case "desired":
-                self.deliver(events.DesiredReceived(message.desired))
-            case "mesh_view":
-                endpoints = {
-                    each.service.mesh_name: each.service.endpoint
-                    for each in message.mesh_view.services
-                }
-                self.deliver(events.EndpointsChanged(endpoints))
-            case "prepare":
-                self.deliver(events.AttemptOrdered(message.prepare))
-            case "go":
-                self.deliver(events.AttemptReleased(message.go))
-            case "stop":
-                self.deliver(events.AttemptStopRequested(message.stop))
-            case "ack":
-                self.deliver(events.AttemptAcknowledged(message.ack))
-
-    def _renew(self, line: Line | None) -> None:
-        if line is not None and line is self._line and line.is_open:
-            self._send(node_pb2.AgentMessage(lease=node_pb2.LeaseRenewal()))
-            self._after(LEASE / 3, lambda: self._renew(line))
-
-    def _send(self, message: node_pb2.AgentMessage) -> None:
-        if self._line is not None:
-            self._see(f"{self._machine.name}>", message)
-            self._line.to_server.send(message)
-
-    def _hello(self) -> node_pb2.NodeHello:
-        return node_pb2.NodeHello(
-            node=self._machine.name,
-            protocol_version=1,
-            incarnation=self.state.incarnation,
-            capacity=pb.NodeCapacity(slots=SLOTS, memory=8 << 30, cpu=2.0, shared_cpu=True),
-        )
+            self._deliver(events.EndpointsChanged({}))
+            self.process.spawn(self._keep_session())
+            self._after(0.1, lambda: self._deliver(events.Warmed()))
 
     # Instructions
 
@@ -221,15 +206,13 @@ class SimAgent:
             case do.SendAck(worker_id, ack):
                 self._to_worker(worker_id, ack)
             case do.ReportAttempt(report):
-                self._send(node_pb2.AgentMessage(attempt=report))
+                self._session.report_attempt(report)
             case do.ReportInstance(report):
-                self._send(node_pb2.AgentMessage(instance=report))
+                self._session.report_instance(report)
             case do.ReportInstancesComplete():
-                complete = node_pb2.InstancesComplete()
-                self._send(node_pb2.AgentMessage(instances_complete=complete))
+                self._session.report_instances_complete()
             case do.ReportAttemptsComplete():
-                finished = node_pb2.AttemptsComplete()
-                self._send(node_pb2.AgentMessage(attempts_complete=finished))
+                self._session.report_attempts_complete()
             case do.WakeAt(key, at):
                 self._wake_at(key, at)
             case _:
@@ -267,16 +250,16 @@ class SimAgent:
                 self._machine.spool.pop(f"{run}.{epoch}.{counter}", None)
 
     def _start(self, request: Start) -> None:
-        life = self._life
-        process_id = request.process_id
+        process = self.process
+
+        def answer(event: events.Event) -> None:
+            self._clock.after(0.0, lambda: self._deliver(event), process)
 
         def started(record: supervisor_pb2.Process) -> None:
-            if life == self._life:
-                self.deliver(events.ProcessStarted(record))
+            answer(events.ProcessStarted(record))
 
         def refused(message: str, lost: bool) -> None:
-            if life == self._life:
-                self.deliver(events.ProcessRefused(process_id, message, lost=lost))
+            answer(events.ProcessRefused(request.process_id, message, lost=lost))
 
         self._machine.start(request, started, refused)
 
@@ -318,7 +301,7 @@ class SimAgent:
         if process is not None and isinstance(workload, AppProcess) and workload.listens:
             port = process.record.port
             ready = events.InstanceReady(instance_id, generation, "127.0.0.1", port)
-            self._after(0.0, lambda: self.deliver(ready))
+            self._after(0.0, lambda: self._deliver(ready))
             return
         self._probes[instance_id] = self._after(PROBE, lambda: self._probe(instance_id, generation))
 
@@ -327,20 +310,15 @@ class SimAgent:
         if timer is not None:
             timer.cancel()
         if at is not None:
-            self._timers[key] = self._clock.at(at, lambda: self._woke(key))
+            moment = at - self._skew
+            self._timers[key] = self._clock.at(moment, lambda: self._woke(key), self.process)
 
     def _woke(self, key: events.Key) -> None:
         self._timers.pop(key, None)
-        self.deliver(events.Woke(key))
+        self._deliver(events.Woke(key))
 
     def _answer(self, within: tuple[float, float], event: Callable[[], events.Event]) -> None:
-        self._after(self._rng.uniform(*within), lambda: self.deliver(event()))
+        self._after(self._rng.uniform(*within), lambda: self._deliver(event()))
 
     def _after(self, seconds: float, what: Callable[[], object]) -> Timer:
-        life = self._life
-
-        def run() -> None:
-            if life == self._life and self.alive:
-                what()
-
-        return self._clock.after(seconds, run)
+        return self._clock.after(seconds, what, self.process)

@@ -155,6 +155,7 @@ class Machine:
         process.record.running = False
         if self.supervised:
             process.record.exit_status = status
+        self.checks.process_ended(process_id, self.name)
         process.record.ended_at.CopyFrom(Timestamp(seconds=int(self.clock.now)))
         process.workload.died()
         if self.supervised and self.listener is not None:
@@ -175,6 +176,7 @@ class Machine:
         for each in list(self.processes.values()):
             if each.alive:
                 each.record.running = False
+                self.checks.process_ended(each.record.process_id, self.name)
                 each.workload.died()
         self.processes.clear()
 
@@ -220,8 +222,7 @@ class Machine:
         )
         if request.fixed_port:
             record.labels["fixed"] = str(request.fixed_port)
-        living = [each.record.process_id for each in self.processes.values() if each.alive]
-        self.checks.process_starts(request.process_id, living)
+        self.checks.process_starts(request.process_id, self.name)
         process = Process(record, _Nothing(), is_zygote=request.is_zygote)
         process.workload = request.workload(process)
         self.processes.pop(request.process_id, None)

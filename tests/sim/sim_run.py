@@ -16,9 +16,10 @@ from google.protobuf.message import Message
 from google.protobuf.text_format import MessageToString
 from sim_agent import SimAgent
 from sim_checks import Broken, Checks
-from sim_clock import Clock
+from sim_clock import Clock, virtual_time
 from sim_machine import Machine
-from sim_server import SimServer
+from sim_net import Net, Wire
+from sim_server import SimServer, quiet
 from sim_story import ACCIDENTS_END, Step, nodes_of, story
 from sim_users import Users, tasks
 from sim_workloads import Worker
@@ -44,7 +45,8 @@ class Failure:
     trace: tuple[str, ...]
 
     def __str__(self) -> str:
-        script = "\n".join(f"  {each}" for each in self.steps)
+        nodes = "".join(f"  {each}\n" for each in nodes_of(self.seed))
+        script = nodes + "\n".join(f"  {each}" for each in self.steps)
         trace = "\n".join(f"  {each}" for each in self.trace)
         return (
             f"seed {self.seed}: {self.sentence}\n\nThe script, as short as it still fails:\n"
@@ -96,22 +98,32 @@ class Simulation:
 
     def __init__(self, seed: int, *, verbose: bool = False) -> None:
         self.clock = Clock()
+        self._seed = seed
         self._verbose = verbose
         self.trace: deque[str] = deque(maxlen=TRACE)
         self._rng = random.Random(f"delays of {seed}")
-        self.checks = Checks()
-        self.users = Users(self.clock, self._rng, self.checks)
-        self.server = SimServer(
-            self.clock, self._rng, self.checks, tasks(), self.tell, self.users.run_ended, self.see
-        )
-        self.users.server = self.server
+        self.checks = Checks(self.clock)
+        self.net = Net(self.clock, self._rng, self.see)
+        self.server = SimServer(self.clock, self._rng, self.checks, self.net, tasks(), self.tell)
+        self.users = Users(self.clock, self._rng, self.checks, self.server)
         self._lost: set[str] = set()
         self.machines: dict[str, Machine] = {}
         self.agents: dict[str, SimAgent] = {}
-        for name in nodes_of(seed):
-            machine = Machine(name, self.clock, self._rng, self.checks)
-            self.machines[name] = machine
-            self.agents[name] = SimAgent(machine, self.server, self.users, self.see)
+        for plan in nodes_of(seed):
+            machine = Machine(plan.name, self.clock, self._rng, self.checks)
+            self.machines[plan.name] = machine
+            self.net.wires[plan.name] = Wire(self.clock, self._rng)
+            self.agents[plan.name] = SimAgent(machine, self.net, self.users, plan)
+        self.checks.run_on_disk = self.server.disk.runs.get
+        self.checks.fine_since = self._fine_since
+        self.server.start()
+
+    def _fine_since(self, node: str) -> float | None:
+        """Since when its agent lives and reaches the server, or None."""
+        agent, wire = self.agents[node], self.net.wires[node]
+        if agent.process is None or agent.process.stopped or wire.is_cut or not agent.accepts:
+            return None
+        return max(agent.since, wire.cut_until, wire.reset_at)
 
     def tell(self, text: str) -> None:
         """Keep what happened, for whoever has to understand a failure."""
@@ -126,24 +138,44 @@ class Simulation:
 
     def play(self, steps: Sequence[Step]) -> None:
         """Raises `Broken`."""
+        with virtual_time(self.clock, self._seed), quiet(self.checks):
+            try:
+                self._play(steps)
+            finally:
+                self.clock.end()
+
+    def _until(self, elapsed: float) -> None:
+        self.clock.run_until(elapsed)
+        if self.clock.broken:
+            raise Broken(self.clock.broken)
+
+    def _play(self, steps: Sequence[Step]) -> None:
         for step in steps:
             self.clock.after(step.at, lambda step=step: self._do(step))
-        self.clock.run_until(ACCIDENTS_END + 16.0)
-        self.server.start()
-        for name in sorted(set(self.agents) - self._lost):
-            self.machines[name].revive_supervisor()
-            self.agents[name].start()
-        self.clock.run_until(REST)
+        self._until(ACCIDENTS_END + 16.0)
+        self._mend()
+        self._until(REST)
         # One look a second is enough, and looking is not free.
         while self.clock.elapsed < LIMIT:
-            self.clock.run_until(self.clock.elapsed + 2.0)
+            self._until(self.clock.elapsed + 2.0)
             if not self._unrest():
                 break
         # What is at rest has to stay so.
-        self.clock.run_until(self.clock.elapsed + 5.0)
+        self._until(self.clock.elapsed + 5.0)
         unrest = self._unrest()
         if unrest:
             raise Broken(f"it never comes to rest: {unrest}")
+
+    def _mend(self) -> None:
+        """The accidents are over."""
+        self.server.disk.full_until = 0.0
+        self.server.go_on()
+        self.server.start()
+        for name in sorted(set(self.agents) - self._lost):
+            self.net.wires[name].cut_until = 0.0
+            self.machines[name].revive_supervisor()
+            self.agents[name].go_on()
+            self.agents[name].start()
 
     def _do(self, step: Step) -> None:
         self.tell(str(step)[11:].strip())
@@ -152,7 +184,7 @@ class Simulation:
         agent = self.agents.get(step.target)
         machine = self.machines.get(step.target)
         match step.kind:
-            case "run" | "run failing" | "run parent" | "run limited":
+            case "run" | "run failing" | "run parent" | "run limited" | "run heavy":
                 self.users.submit(step)
             case "abort":
                 self.users.abort(step.target)
@@ -166,7 +198,7 @@ class Simulation:
                 agent.crash()
                 self._start_later(step)
             case "reboot" | "lose machine" if agent is not None and machine is not None:
-                agent.crash()
+                agent.crash(power=True)
                 machine.lose_power()
                 if step.kind == "lose machine":
                     self._lost.add(step.target)
@@ -182,9 +214,17 @@ class Simulation:
                     self.tell(f"killed {victim.process_id}")
                     machine.kill(victim.process_id, victim.pid)
             case "cut" if agent is not None:
-                agent.cut(step.lasts)
+                self.net.reset(step.target, step.lasts)
             case "partition" if agent is not None:
-                agent.cut(None, self.clock.now + step.lasts)
+                self.net.wires[step.target].cut(step.lasts)
+            case "stop server":
+                self.server.stop(step.lasts)
+            case "leap":
+                self.server.leap(step.lasts)
+            case "full disk":
+                self.server.disk.full_until = self.clock.now + step.lasts
+            case "stop agent" if agent is not None:
+                agent.stop(step.lasts)
             case _:
                 self.users.change_app(step)
 
@@ -305,8 +345,8 @@ def main(seeds: Sequence[int]) -> int:
     """Play seeds; print each one's story and what it came to."""
     for seed in seeds:
         print(f"seed {seed}")
-        for step in story(seed):
-            print(f"  {step}")
+        for each in (*nodes_of(seed), *story(seed)):
+            print(f"  {each}")
         failure = play(seed)
         print(failure if failure is not None else "  all is well\n")
         if failure is not None:

@@ -42,7 +42,12 @@ class Step:
             "kill app": "kill a process of an app on {target}",
             "kill worker": "kill a worker on {target}",
             "kill zygote": "kill a zygote on {target}",
-            "cut": "cut the line of {target}; the server notices after {lasts:.2f} s",
+            "run heavy": "submit run `{target}`: work of {lasts:.2f} s with 2 GiB",
+            "stop server": "stop the server for {lasts:.2f} s (SIGSTOP)",
+            "stop agent": "stop the agent of {target} for {lasts:.2f} s (SIGSTOP)",
+            "leap": "set the server's clock {lasts:+.1f} s",
+            "full disk": "fill the server's disk for {lasts:.2f} s",
+            "cut": "break the connection of {target}; the server notices after {lasts:.2f} s",
             "reboot": "cut the power of {target} for {lasts:.2f} s",
             "lose machine": "lose machine {target} for good",
             "partition": "cut the line of {target}, and keep it down for {lasts:.2f} s",
@@ -54,17 +59,50 @@ class Step:
 APPS = ("alpha", "alpha", "beta", "gamma")
 
 
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """A machine of a story."""
+
+    name: str
+    zone: str = ""
+    slots: int = 3
+    # GiB.
+    memory: int = 8
+    # Seconds that its clock is ahead.
+    skew: float = 0.0
+
+    def __str__(self) -> str:
+        where = f" in zone {self.zone}" if self.zone else ""
+        return (
+            f"node {self.name}{where}: {self.slots} slots, {self.memory} GiB, "
+            f"clock {self.skew:+.1f} s"
+        )
+
+
 def story(seed: int) -> list[Step]:
     """The steps of a seed, in their order."""
     rng = random.Random(seed)
-    nodes = nodes_of(seed)
+    nodes = [each.name for each in nodes_of(seed)]
     steps = [*_deploys(rng), *_runs(rng), *_accidents(rng, nodes)]
     return sorted(steps, key=lambda each: each.at)
 
 
-def nodes_of(seed: int) -> list[str]:
-    """Two seeds of three have one node, as a laptop does."""
-    return ["n1"] if seed % 3 else ["n1", "n2"]
+def nodes_of(seed: int) -> list[NodePlan]:
+    """One node, as a laptop is, or up to five that differ."""
+    rng = random.Random(f"nodes of {seed}")
+    count = rng.choices([1, 2, 3, 4, 5], weights=[35, 30, 20, 9, 6])[0]
+    if count == 1:
+        return [NodePlan("n1")]
+    return [
+        NodePlan(
+            f"n{number}",
+            zone=rng.choice(["", "a", "b"]),
+            slots=rng.randint(1, 4),
+            memory=rng.choice([4, 8]),
+            skew=rng.choice([0.0, 0.0, 2.0, -2.0, 20.0, -20.0]),
+        )
+        for number in range(1, count + 1)
+    ]
 
 
 def _deploys(rng: random.Random) -> list[Step]:
@@ -96,7 +134,8 @@ def _runs(rng: random.Random) -> list[Step]:
     steps = []
     for number in range(rng.randint(5, 20)):
         kind = rng.choices(
-            ["run", "run failing", "run parent", "run limited"], weights=[6, 2, 2, 1]
+            ["run", "run failing", "run parent", "run limited", "run heavy"],
+            weights=[6, 2, 2, 1, 1],
         )[0]
         name = f"r{number}"
         at = rng.uniform(0, 38)
@@ -108,28 +147,35 @@ def _runs(rng: random.Random) -> list[Step]:
     return steps
 
 
+# What may go wrong, and for how many seconds.
+ACCIDENTS: dict[str, tuple[float, ...]] = {
+    "kill server": (0.01, 0.3, 2.0, 2.0, 15.0),
+    "kill agent": (0.01, 0.3, 2.0, 2.0, 15.0),
+    "kill up": (0.01, 2.0, 15.0),
+    "kill supervisor": (0.05, 0.3, 2.0),
+    "kill app": (0.0, 0.0),
+    "kill worker": (0.0, 0.0),
+    "kill zygote": (0.0,),
+    "reboot": (0.3, 2.0, 15.0),
+    "cut": (0.01, 0.3, 2.0, 15.0),
+    "partition": (0.3, 3.0, 8.0, 15.0, 30.0),
+    "stop server": (0.5, 4.0, 8.0, 15.0, 25.0),
+    "stop agent": (0.5, 4.0, 8.0, 15.0, 25.0),
+    "leap": (-20.0, -3.0, 3.0, 20.0),
+    "full disk": (0.5, 3.0, 10.0),
+}
+# Drawn as often as they stand here.
+_KINDS = [
+    *ACCIDENTS,
+    *("kill server", "kill agent", "kill app", "kill worker", "partition", "partition"),
+]
+
+
 def _accidents(rng: random.Random, nodes: list[str]) -> list[Step]:
     steps = []
     for _ in range(rng.choice([0, 2, 4, 8, 20])):
-        kind = rng.choice(
-            [
-                "kill server",
-                "kill agent",
-                "kill up",
-                "kill supervisor",
-                "kill app",
-                "kill app",
-                "kill worker",
-                "kill worker",
-                "kill zygote",
-                "reboot",
-                "cut",
-                "partition",
-            ]
-        )
-        lasts = rng.choice([0.01, 0.3, 2.0, 2.0, 15.0])
-        if kind == "kill supervisor":
-            lasts = rng.choice([0.05, 0.3, 2.0])
+        kind = rng.choice(_KINDS)
+        lasts = rng.choice(ACCIDENTS[kind])
         steps.append(Step(rng.uniform(0.5, ACCIDENTS_END), kind, rng.choice(nodes), lasts))
     if len(nodes) > 1 and rng.random() < 0.3:
         steps.append(Step(rng.uniform(5, ACCIDENTS_END), "lose machine", nodes[-1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 
 from sim_checks import Checks
@@ -11,7 +12,6 @@ from sim_server import SimServer
 from sim_story import Step
 
 from callmesh_server.core import revisions
-from callmesh_server.core.times import stamp
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2, node_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
@@ -29,6 +29,7 @@ def tasks() -> dict[str, pb.Task]:
         "run failing": pb.TaskSpec(name="env.failing", retries=pb.RetryPolicy(count=2)),
         "run parent": pb.TaskSpec(name="env.parent"),
         "run limited": pb.TaskSpec(name="env.limited", retries=pb.RetryPolicy(count=1)),
+        "run heavy": pb.TaskSpec(name="env.heavy", resources=common_pb2.Resources(memory=2 << 30)),
     }
     specs["run failing"].retries.base.FromMilliseconds(300)
     specs["run limited"].timeouts.max_runtime.FromSeconds(1)
@@ -40,19 +41,21 @@ TASK_OF = {
     "run failing": "env.failing",
     "run parent": "env.parent",
     "run limited": "env.limited",
+    "run heavy": "env.heavy",
 }
 
 
 class Users:
     """Everything that is asked of the mesh, and the code that it executes."""
 
-    def __init__(self, clock: Clock, rng: random.Random, checks: Checks) -> None:
+    def __init__(self, clock: Clock, rng: random.Random, checks: Checks, server: SimServer) -> None:
         self._clock = clock
         self._rng = rng
         self._checks = checks
-        self.server: SimServer
+        self.server = server
+        server.on_start.append(self._watch_again)
         self.acknowledged: set[str] = set()
-        self.ended: dict[str, pb.Run] = {}
+        self._ended: set[str] = set()
         self._plans: dict[str, Step] = {}
         self._failed: dict[str, int] = {}
         self._waiting: dict[str, list[Callable[[], None]]] = {}
@@ -92,27 +95,34 @@ class Users:
             if self.server.alive:
                 copy = pb.Run()
                 copy.CopyFrom(run)
-                copy.created_at.CopyFrom(stamp(self._clock.now))
                 self.server.submit(copy, done, refuse)
             self._clock.after(ASK_AGAIN * self._rng.uniform(0.5, 1.0), ask)
 
         ask()
 
     def abort(self, name: str) -> None:
-        if self.server.alive and name in self.acknowledged:
-            self.server.abort(name, lambda: None)
-
-    def run_ended(self, run: pb.Run) -> None:
-        """A committed end was seen, perhaps again."""
-        self.ended[run.name] = run
-        for what in self._waiting.pop(run.name, []):
-            self._clock.after(self._rng.uniform(0.0005, 0.01), what)
+        if name in self.acknowledged:
+            self.server.abort(name)
 
     def _wait(self, name: str, what: Callable[[], None]) -> None:
-        if name in self.ended:
+        """Hear of a run's end, over restarts of the server too."""
+        if name in self._ended:
             self._clock.after(0.001, what)
-        else:
-            self._waiting.setdefault(name, []).append(what)
+            return
+        self._waiting.setdefault(name, []).append(what)
+        self._watch(name)
+
+    def _watch_again(self) -> None:
+        for name in self._waiting:
+            self._watch(name)
+
+    def _watch(self, name: str) -> None:
+        def ended() -> None:
+            self._ended.add(name)
+            for what in self._waiting.pop(name, []):
+                self._clock.after(self._rng.uniform(0.0005, 0.01), what)
+
+        self.server.watch_run(name, ended)
 
     # Their code
 
@@ -183,7 +193,7 @@ class Users:
         ask()
 
     def _changed(self, app: pb.App | None, step: Step) -> pb.App:
-        now = self._clock.now
+        now = time.time()
         request = pb.UpdateAppRequest(name=step.target)
         match step.kind:
             case "scale":
@@ -215,6 +225,7 @@ class Users:
             kind=pb.APP_KIND_ASGI,
             args=["broken" if step.kind == "deploy broken" else "good"],
             min_replicas=max(1, step.number),
+            resources=common_pb2.Resources(memory=256 << 20),
             # Another revision with each deploy.
             env_vars={"AT": f"{step.at}"},
         )

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from callmesh_server.changes import AppChanged, Changes
+from callmesh_server.changes import AppChanged, Changes, NodeChanged
 from callmesh_server.core import actions as do
 from callmesh_server.core import attempt_reports
 from callmesh_server.core.world import Key, RunKey, World, app_name, app_of, task_key
@@ -181,6 +181,8 @@ class Applier:
         if before is not None:
             self._loop.mark(self._ledger.apply(action))
             self._runs.put(run, before, durable=action.durable)
+            if run.attempts:
+                self._changes.notify(NodeChanged(run.attempts[-1].node))
             if not action.durable:
                 self._start_lazy_timer()
 
@@ -212,9 +214,11 @@ class Applier:
     def _put(self, action: do.StateAction) -> None:
         world = self._ledger.world
         name: AppName | None = None
+        nodes: set[str] = set()
         match action:
             case do.PutApp(app, durable):
                 name = app_name(app)
+                nodes = {each.node for each in world.instances_of(name)}
                 changes = [self._records.put_app(app)]
                 self._write(f"app/{name}", changes, durable=durable)
             case do.RemoveApp(name):
@@ -222,23 +226,30 @@ class Applier:
                 changes += self._forgotten_port(name)
                 self._write(f"app/{name}", changes, durable=True)
             case do.PutInstance(instance, durable):
-                name = app_of(instance)
+                name, nodes = app_of(instance), {instance.node}
                 changes = [self._records.put_instance(instance)]
                 self._write(f"instance/{instance.id}", changes, durable=durable)
             case do.RemoveInstance(identifier):
                 before = world.instances.get(identifier)
                 if before is not None:
-                    name = app_of(before)
+                    name, nodes = app_of(before), {before.node}
                 changes = [self._records.delete_instance(identifier)]
                 self._write(f"instance/{identifier}", changes, durable=True)
-            case do.PutNode(node):
+            case do.PutNode(node, durable):
+                nodes = {node.name}
                 changes = [self._records.put_node(node.record)]
-                self._write(f"node/{node.name}", changes, durable=False)
+                self._write(f"node/{node.name}", changes, durable=durable)
+            case do.RemoveNode(identifier):
+                nodes = {identifier}
+                changes = [self._records.delete_node(identifier)]
+                self._write(f"node/{identifier}", changes, durable=True)
             case _:
                 pass
         self._loop.mark(self._ledger.apply(action))
         if name is not None:
             self._changes.notify(AppChanged(name))
+        for each in nodes:
+            self._changes.notify(NodeChanged(each))
 
     def _write(self, key: str, changes: list[Change], *, durable: bool) -> None:
         if durable or key in self._staged:

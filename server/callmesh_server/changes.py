@@ -38,6 +38,13 @@ class ServiceChanged:
     name: AppName
 
 
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    """A node, what is on it, or why that is still there; or its deletion."""
+
+    name: str
+
+
 class Changes:
     """Listeners by key."""
 

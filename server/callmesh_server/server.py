@@ -179,21 +179,21 @@ class Parts:
         addresses = Addresses(settings.ingress_port)
         changes = Changes()
         ledger = Ledger()
-        self.world = ledger.world
+        self.world = world = ledger.world
         live = Live(ledger, changes, database)
         blobs = Blobs(settings.blobs)
         ports = MeshPorts(database)
         self.collector = Collector(live, database, blobs, settings.caps)
         self.secrets = Secrets(settings.secret_key, database)
-        routed = Routed(ledger.world, changes, asyncio.get_running_loop().call_later)
+        routed = Routed(world, changes, asyncio.get_running_loop().call_later)
         self.sessions = Sessions(
             ledger, spawn, routed=routed, epoch=epoch, lease=settings.lease_seconds
         )
-        pushes = Pushes(ledger.world, self.sessions, self.secrets, changes, routed, epoch)
+        pushes = Pushes(world, self.sessions, self.secrets, changes, routed, epoch)
         applier = Applier(live, database, changes, self.sessions, self.secrets, ports.release)
-        self.loop = Loop(ledger.world, applier, ServerIds(epoch), pushes.push, self.sessions.renew)
+        self.loop = Loop(world, applier, ServerIds(epoch), pushes.push, self.sessions.renew)
         applier.attach(self.loop)
-        moves = PortMoves(ledger.world, ports, routed, addresses, applier)
+        moves = PortMoves(world, ports, routed, addresses, applier)
         self.sessions.attach(self.loop.react, applier.flush, pushes, moves.refused)
         _restore(live, database, addresses, settings.lease_seconds)
         routed.restore()
@@ -213,20 +213,19 @@ class Parts:
                         live, database, applier, self._requests, ports, blobs, self.secrets,
                         addresses,
                     ),
-                    AppApi(ledger.world, changes, applier, self._requests, routed),
+                    AppApi(world, changes, applier, self._requests, routed),
                     task_api,
                     RunApi(live, database, applier, self._requests, submissions, spawn),
-                    NodesApi(ledger.world, settings, epoch),
+                    NodesApi(world, changes, applier, self._requests, settings, epoch),
                 ],
                 "NodeService": [
-                    NodeApi(self.sessions), PagesApi(settings.pages_socket, spawn)
+                    NodeApi(self.sessions, world, applier, self._requests),
+                    PagesApi(settings.pages_socket, spawn),
                 ],
                 "BlobService": [BlobApi(blobs)],
                 "LogService": [LogApi(Logs(live, self.sessions, spawn))],
                 "SecretService": [
-                    SecretApi(
-                        database, self.secrets, applier, self._requests, self.loop, ledger.world
-                    )
+                    SecretApi(database, self.secrets, applier, self._requests, self.loop, world)
                 ],
             }
         )  # fmt: skip

@@ -242,7 +242,7 @@ class Sessions:
         for node, chunks in self._logs.values():
             if node == session.node:
                 chunks.put_nowait(node_pb2.LogChunk(end=True, error="the node disconnected"))
-        self._react(lambda world, _now: liveness.disconnected(world, session.node))
+        self._react(lambda world, now: liveness.disconnected(world, session.node, now))
         log.info("the session of node `%s` ended %s", session.node, session.closing)
 
     def _received(self, node: str, messages: Sequence[node_pb2.AgentMessage]) -> None:

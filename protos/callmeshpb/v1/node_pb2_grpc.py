@@ -78,7 +78,8 @@ class NodeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Moves a node's work elsewhere, or takes it back into use.
+        """Moves a node's work elsewhere, or takes it back into use. It is recorded
+        when it is answered; SchedulerService.WatchNode tells how it goes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

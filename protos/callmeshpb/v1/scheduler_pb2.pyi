@@ -577,7 +577,7 @@ class Run(_message.Message):
     def __init__(self, name: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ..., task: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., message: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _common_pb2.Value]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.Value, _Mapping]]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., parent: _Optional[str] = ..., group: _Optional[str] = ..., trace_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ..., etag: _Optional[int] = ..., outputs_is_tuple: bool = ..., next_attempt_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., requested_by: _Optional[str] = ..., retries: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeouts: _Optional[_Union[TaskTimeouts, _Mapping]] = ..., cached_from: _Optional[str] = ..., cache_key: _Optional[str] = ..., cache_use: _Optional[_Union[CacheUse, str]] = ..., run_env_vars: _Optional[_Mapping[str, str]] = ..., step: _Optional[str] = ..., cache_serialize: bool = ..., resources: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., short_name: _Optional[str] = ..., secrets: _Optional[_Iterable[_Union[_common_pb2.SecretRef, _Mapping]]] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("number", "node", "worker", "fence", "phase", "error", "created_at", "started_at", "ended_at", "log_start", "log_end", "spawned_because")
+    __slots__ = ("number", "node", "worker", "fence", "phase", "error", "created_at", "started_at", "ended_at", "log_start", "log_end", "spawned_because", "stopping_since")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
@@ -590,6 +590,7 @@ class Attempt(_message.Message):
     LOG_START_FIELD_NUMBER: _ClassVar[int]
     LOG_END_FIELD_NUMBER: _ClassVar[int]
     SPAWNED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    STOPPING_SINCE_FIELD_NUMBER: _ClassVar[int]
     number: int
     node: str
     worker: str
@@ -602,7 +603,8 @@ class Attempt(_message.Message):
     log_start: int
     log_end: int
     spawned_because: str
-    def __init__(self, number: _Optional[int] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., fence: _Optional[_Union[_common_pb2.Fence, _Mapping]] = ..., phase: _Optional[_Union[AttemptPhase, str]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., log_start: _Optional[int] = ..., log_end: _Optional[int] = ..., spawned_because: _Optional[str] = ...) -> None: ...
+    stopping_since: _timestamp_pb2.Timestamp
+    def __init__(self, number: _Optional[int] = ..., node: _Optional[str] = ..., worker: _Optional[str] = ..., fence: _Optional[_Union[_common_pb2.Fence, _Mapping]] = ..., phase: _Optional[_Union[AttemptPhase, str]] = ..., error: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., log_start: _Optional[int] = ..., log_end: _Optional[int] = ..., spawned_because: _Optional[str] = ..., stopping_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class TaskRef(_message.Message):
     __slots__ = ("scope", "name", "version")
@@ -615,7 +617,7 @@ class TaskRef(_message.Message):
     def __init__(self, scope: _Optional[_Union[_common_pb2.Scope, _Mapping]] = ..., name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("name", "address", "zone", "labels", "capacity", "conditions", "instances", "attempts", "version", "joined_at", "connected", "storage", "key_digest")
+    __slots__ = ("name", "address", "zone", "labels", "capacity", "conditions", "instances", "attempts", "version", "joined_at", "connected", "storage", "key_digest", "drain", "lost", "away_since")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -636,6 +638,9 @@ class Node(_message.Message):
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     STORAGE_FIELD_NUMBER: _ClassVar[int]
     KEY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    AWAY_SINCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     zone: str
@@ -649,7 +654,40 @@ class Node(_message.Message):
     connected: bool
     storage: _containers.RepeatedCompositeFieldContainer[_common_pb2.StorageUse]
     key_digest: bytes
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., instances: _Optional[int] = ..., attempts: _Optional[int] = ..., version: _Optional[str] = ..., joined_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., connected: bool = ..., storage: _Optional[_Iterable[_Union[_common_pb2.StorageUse, _Mapping]]] = ..., key_digest: _Optional[bytes] = ...) -> None: ...
+    drain: NodeDrain
+    lost: bool
+    away_since: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[NodeCapacity, _Mapping]] = ..., conditions: _Optional[_Iterable[_Union[_common_pb2.Condition, _Mapping]]] = ..., instances: _Optional[int] = ..., attempts: _Optional[int] = ..., version: _Optional[str] = ..., joined_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., connected: bool = ..., storage: _Optional[_Iterable[_Union[_common_pb2.StorageUse, _Mapping]]] = ..., key_digest: _Optional[bytes] = ..., drain: _Optional[_Union[NodeDrain, _Mapping]] = ..., lost: bool = ..., away_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class NodeDrain(_message.Message):
+    __slots__ = ("started_at", "deadline_at", "expired", "ended", "left")
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    started_at: _timestamp_pb2.Timestamp
+    deadline_at: _timestamp_pb2.Timestamp
+    expired: bool
+    ended: _containers.RepeatedCompositeFieldContainer[NodeWork]
+    left: _containers.RepeatedCompositeFieldContainer[NodeWork]
+    def __init__(self, started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expired: bool = ..., ended: _Optional[_Iterable[_Union[NodeWork, _Mapping]]] = ..., left: _Optional[_Iterable[_Union[NodeWork, _Mapping]]] = ...) -> None: ...
+
+class NodeWork(_message.Message):
+    __slots__ = ("project", "domain", "app", "run", "instances", "message")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    APP_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    domain: str
+    app: str
+    run: str
+    instances: int
+    message: str
+    def __init__(self, project: _Optional[str] = ..., domain: _Optional[str] = ..., app: _Optional[str] = ..., run: _Optional[str] = ..., instances: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class NodeCapacity(_message.Message):
     __slots__ = ("cpu", "memory", "slots", "python_versions", "shared_cpu")
@@ -1026,6 +1064,32 @@ class ListNodesResponse(_message.Message):
     nodes: _containers.RepeatedCompositeFieldContainer[Node]
     next_page_token: str
     def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WatchNodeRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class WatchNodeResponse(_message.Message):
+    __slots__ = ("node", "deleted")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    deleted: bool
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., deleted: bool = ...) -> None: ...
+
+class DeleteNodeRequest(_message.Message):
+    __slots__ = ("request_id", "name")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    name: str
+    def __init__(self, request_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DeleteNodeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class GetServerRequest(_message.Message):
     __slots__ = ("storage",)

@@ -113,6 +113,16 @@ class SchedulerServiceStub(object):
                 request_serializer=callmeshpb_dot_v1_dot_scheduler__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=callmeshpb_dot_v1_dot_scheduler__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.WatchNode = channel.unary_stream(
+                '/callmeshpb.v1.SchedulerService/WatchNode',
+                request_serializer=callmeshpb_dot_v1_dot_scheduler__pb2.WatchNodeRequest.SerializeToString,
+                response_deserializer=callmeshpb_dot_v1_dot_scheduler__pb2.WatchNodeResponse.FromString,
+                _registered_method=True)
+        self.DeleteNode = channel.unary_unary(
+                '/callmeshpb.v1.SchedulerService/DeleteNode',
+                request_serializer=callmeshpb_dot_v1_dot_scheduler__pb2.DeleteNodeRequest.SerializeToString,
+                response_deserializer=callmeshpb_dot_v1_dot_scheduler__pb2.DeleteNodeResponse.FromString,
+                _registered_method=True)
         self.GetServer = channel.unary_unary(
                 '/callmeshpb.v1.SchedulerService/GetServer',
                 request_serializer=callmeshpb_dot_v1_dot_scheduler__pb2.GetServerRequest.SerializeToString,
@@ -238,6 +248,24 @@ class SchedulerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchNode(self, request, context):
+        """First message: the whole node (NOT_FOUND if there is none). Then the whole
+        node again at every change, of what is left on it as well; a deletion is a
+        message with `deleted`, and ends the stream. Nothing needs to be kept
+        across a reconnect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteNode(self, request, context):
+        """Forgets a node that does not come back: what was on it starts elsewhere.
+        FAILED_PRECONDITION while it is connected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServer(self, request, context):
         """What this server is: its version, protocol and addresses.
         """
@@ -322,6 +350,16 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=callmeshpb_dot_v1_dot_scheduler__pb2.ListNodesRequest.FromString,
                     response_serializer=callmeshpb_dot_v1_dot_scheduler__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'WatchNode': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchNode,
+                    request_deserializer=callmeshpb_dot_v1_dot_scheduler__pb2.WatchNodeRequest.FromString,
+                    response_serializer=callmeshpb_dot_v1_dot_scheduler__pb2.WatchNodeResponse.SerializeToString,
+            ),
+            'DeleteNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteNode,
+                    request_deserializer=callmeshpb_dot_v1_dot_scheduler__pb2.DeleteNodeRequest.FromString,
+                    response_serializer=callmeshpb_dot_v1_dot_scheduler__pb2.DeleteNodeResponse.SerializeToString,
             ),
             'GetServer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServer,
@@ -738,6 +776,60 @@ class SchedulerService(object):
             '/callmeshpb.v1.SchedulerService/ListNodes',
             callmeshpb_dot_v1_dot_scheduler__pb2.ListNodesRequest.SerializeToString,
             callmeshpb_dot_v1_dot_scheduler__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/callmeshpb.v1.SchedulerService/WatchNode',
+            callmeshpb_dot_v1_dot_scheduler__pb2.WatchNodeRequest.SerializeToString,
+            callmeshpb_dot_v1_dot_scheduler__pb2.WatchNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callmeshpb.v1.SchedulerService/DeleteNode',
+            callmeshpb_dot_v1_dot_scheduler__pb2.DeleteNodeRequest.SerializeToString,
+            callmeshpb_dot_v1_dot_scheduler__pb2.DeleteNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

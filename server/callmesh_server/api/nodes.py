@@ -12,22 +12,50 @@ from pathlib import Path
 
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller, CallerKind
+from callmesh_server.api.idempotency import Requests
+from callmesh_server.apply import Applier
+from callmesh_server.changes import Changes, NodeChanged
 from callmesh_server.config import ServerSettings
+from callmesh_server.core import draining, liveness
 from callmesh_server.core.attempts import current
 from callmesh_server.core.joining import PROTOCOL_VERSION
-from callmesh_server.core.times import stamp
+from callmesh_server.core.leftovers import leftovers
+from callmesh_server.core.times import span, stamp
 from callmesh_server.core.world import NOTHING, World
 from callmesh_server.sessions import Sessions
 from callmesh_wire.batches import batches
-from callmesh_wire.errors import PermissionDeniedError, UnimplementedError
+from callmesh_wire.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
+
+# Seconds between two messages of a watch.
+WATCH_PAUSE = 0.1
+MAX_DEADLINE = 7 * 86400.0
+# How many nodes an error names, and how much of a wrong name.
+NAMED = 10
+MAX_NAME = 60
 
 
 class NodesApi:
-    """ListNodes and GetServer of SchedulerService."""
+    """The node methods and GetServer of SchedulerService."""
 
-    def __init__(self, world: World, settings: ServerSettings, epoch: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        changes: Changes,
+        applier: Applier,
+        requests: Requests,
+        settings: ServerSettings,
+        epoch: int,
+    ) -> None:
         self._world = world
+        self._changes = changes
+        self._applier = applier
+        self._requests = requests
         self._settings = settings
         self._epoch = epoch
         self._started_at = stamp(time.time())
@@ -40,7 +68,48 @@ class NodesApi:
             list(self._world.nodes), str, request.page_size, request.page_token
         )
         return scheduler_pb2.ListNodesResponse(
-            nodes=[self._whole(name) for name in found], next_page_token=token
+            nodes=[whole(self._world, name) for name in found], next_page_token=token
+        )
+
+    async def watch_node(
+        self, request: scheduler_pb2.WatchNodeRequest, _caller: Caller
+    ) -> AsyncIterator[scheduler_pb2.WatchNodeResponse]:
+        """The whole node, now and at every change; ends with its deletion."""
+        name = known(self._world, request.name)
+        last = whole(self._world, name)
+        with self._changes.watch(NodeChanged(name)) as changed:
+            yield scheduler_pb2.WatchNodeResponse(node=last)
+            while True:
+                await changed.wait()
+                # A busy node changes with every run: a few times a second will do.
+                await asyncio.sleep(WATCH_PAUSE)
+                changed.clear()
+                if name not in self._world.nodes:
+                    yield scheduler_pb2.WatchNodeResponse(node=last, deleted=True)
+                    return
+                node = whole(self._world, name)
+                if node != last:
+                    last = node
+                    yield scheduler_pb2.WatchNodeResponse(node=node)
+
+    async def delete_node(
+        self, request: scheduler_pb2.DeleteNodeRequest, caller: Caller
+    ) -> scheduler_pb2.DeleteNodeResponse:
+        """Forget a node that does not come back."""
+        _only_users(caller, "delete a node")
+
+        async def change() -> scheduler_pb2.DeleteNodeResponse:
+            name = known(self._world, request.name)
+            if self._world.nodes[name].connected:
+                raise FailedPreconditionError(
+                    f"node `{name}` is connected: drain it with `callmesh drain {name}`, stop its "
+                    "agent, and delete it then"
+                )
+            self._applier.perform(liveness.removed(self._world, name, time.time()))
+            return scheduler_pb2.DeleteNodeResponse()
+
+        return await self._requests.once(
+            request.request_id, "DeleteNode", scheduler_pb2.DeleteNodeResponse, change
         )
 
     async def get_server(
@@ -59,18 +128,45 @@ class NodesApi:
             storage=await asyncio.to_thread(_storage, self._settings) if request.storage else (),
         )
 
-    def _whole(self, name: str) -> scheduler_pb2.Node:
-        state = self._world.nodes[name]
-        node = scheduler_pb2.Node()
-        node.CopyFrom(state.record)
-        node.ClearField("key_digest")
-        node.connected = state.connected
-        node.instances = len(self._world.instances_on_node.get(name, NOTHING))
-        node.attempts = sum(
-            current(self._world.runs[run]) is not None
-            for run in self._world.runs_on_node.get(name, NOTHING)
-        )
-        return node
+
+def known(world: World, name: str) -> str:
+    """The name, where there is a node of it. Raises `NotFoundError` with those there are."""
+    if name in world.nodes:
+        return name
+    names = sorted(world.nodes)
+    there = ", ".join(f"`{each}`" for each in names[:NAMED])
+    if len(names) > NAMED:
+        there += f" and {len(names) - NAMED} more"
+    said = f"there is no node `{name[:MAX_NAME]}`"
+    raise NotFoundError(
+        f"{said}: there {_are(names)} {there}" if names else f"{said}, and no other"
+    )
+
+
+def whole(world: World, name: str) -> scheduler_pb2.Node:
+    """A node with what is on it, the reader's own."""
+    state = world.nodes[name]
+    node = scheduler_pb2.Node()
+    node.CopyFrom(state.record)
+    node.ClearField("key_digest")
+    node.connected = state.connected
+    node.lost = state.lost
+    node.instances = len(world.instances_on_node.get(name, NOTHING))
+    node.attempts = sum(
+        current(world.runs[run]) is not None for run in world.runs_on_node.get(name, NOTHING)
+    )
+    if state.draining:
+        node.drain.left.extend(leftovers(world, name))
+    return node
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _only_users(caller: Caller, what: str) -> None:
+    if caller.kind is not CallerKind.USER:
+        raise PermissionDeniedError(f"{caller.label} may not {what}: a person may, by the CLI")
 
 
 def _storage(settings: ServerSettings) -> list[common_pb2.StorageUse]:
@@ -92,10 +188,15 @@ def _use(kind: str, folder: Path, files: list[Path]) -> common_pb2.StorageUse:
 
 
 class NodeApi:
-    """NodeService: the agents' sessions over gRPC."""
+    """NodeService: the agents' sessions over gRPC, and draining."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(
+        self, sessions: Sessions, world: World, applier: Applier, requests: Requests
+    ) -> None:
         self._sessions = sessions
+        self._world = world
+        self._applier = applier
+        self._requests = requests
 
     async def session(
         self, requests: AsyncIterator[node_pb2.SessionRequest], caller: Caller
@@ -108,13 +209,37 @@ class NodeApi:
                 for batch in batches(messages):
                     yield node_pb2.SessionResponse(messages=batch)
 
-    async def drain(
-        self, _request: node_pb2.DrainRequest, _caller: Caller
-    ) -> node_pb2.DrainResponse:
-        """Not before there are several nodes."""
-        raise UnimplementedError(
-            "a node cannot be drained yet: this mesh has one node; stop it with `callmesh down`"
+    async def drain(self, request: node_pb2.DrainRequest, caller: Caller) -> node_pb2.DrainResponse:
+        """Begin a node's drain, change its deadline, or take it back."""
+        _only_users(caller, "drain a node")
+        deadline = _deadline(request)
+
+        async def change() -> node_pb2.DrainResponse:
+            name = known(self._world, request.node)
+            if request.undo:
+                actions = draining.undone(self._world, name)
+            else:
+                actions = draining.begun(self._world, name, deadline, time.time())
+            self._applier.perform(actions)
+            return node_pb2.DrainResponse(node=whole(self._world, name))
+
+        return await self._requests.once(
+            request.request_id, "Drain", node_pb2.DrainResponse, change
         )
+
+
+def _deadline(request: node_pb2.DrainRequest) -> float | None:
+    """In seconds from now, or None where the request names none."""
+    if not request.HasField("deadline"):
+        return None
+    if request.undo:
+        raise InvalidArgumentError("`deadline` and `undo` exclude each other: name one of them")
+    deadline = span(request.deadline)
+    if not 0 <= deadline <= MAX_DEADLINE:
+        raise InvalidArgumentError(
+            f"`deadline` is {deadline:g} s: must be from 0 to {MAX_DEADLINE / 86400:g} days"
+        )
+    return deadline
 
 
 async def _batches(

@@ -36,6 +36,7 @@ __all__ = [
     "PutRun",
     "RemoveApp",
     "RemoveInstance",
+    "RemoveNode",
     "SendAck",
     "SendGo",
     "SendPrepare",
@@ -92,9 +93,20 @@ class PutRun:
 
 @dataclass(frozen=True, slots=True)
 class PutNode:
-    """Replace a node's state. Only `NodeState.record` is stored; leases are not."""
+    """Replace a node's state. Only `NodeState.record` is stored; leases are not.
+
+    What a user asked for is durable, what the node says of itself is not.
+    """
 
     node: NodeState
+    durable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNode:
+    """Forget a node. Nothing may be recorded on it any more."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,5 +188,7 @@ class MarkDirty:
     key: Key
 
 
-StateAction = PutApp | RemoveApp | PutInstance | RemoveInstance | PutRun | PutNode | NoteReported
+StateAction = (
+    PutApp | RemoveApp | PutInstance | RemoveInstance | PutRun | PutNode | RemoveNode | NoteReported
+)
 Action = StateAction | SendPrepare | SendGo | SendStop | SendAck | CloseSession | WakeAt | MarkDirty

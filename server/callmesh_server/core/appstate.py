@@ -91,7 +91,9 @@ def _progress(
     if unplaced is not None and crew.leaving and hard_coded_port(app.spec):
         message = f"{revision} starts when the old instances have left port {app.spec.port}"
         return Finding(c.PROGRESSING, TRUE, "StoppingOld", message)
-    if unplaced is not None:
+    if rollout.complete and crew.moving:
+        return _moving(crew, revision, wanted, unplaced)
+    if unplaced is not None and have < wanted:
         message = f"{revision} fits no node: {unplaced.why}"
         reason = c.UNSUITABLE if unplaced.never else c.UNSCHEDULABLE
         return Finding(c.PROGRESSING, FALSE, reason, message)
@@ -107,12 +109,27 @@ def _progress(
     return Finding(c.PROGRESSING, TRUE, "Preparing", message)
 
 
+def _moving(crew: Crew, revision: str, wanted: int, unplaced: Placement | None) -> Finding:
+    """Some of its instances are on nodes that are drained."""
+    staying = [each for each in crew.newest if each.id not in crew.moving]
+    left = [each for each in crew.newest if each.id in crew.moving]
+    names = sorted({each.node for each in left})
+    nodes = " and ".join(f"node `{each}`" for each in names)
+    drained = f"{nodes}, which {'is' if len(names) == 1 else 'are'} drained"
+    if unplaced is not None:
+        message = f"{revision} has to leave {drained}, and fits no other: {unplaced.why}"
+        return Finding(c.PROGRESSING, FALSE, c.CANNOT_MOVE, message)
+    message = f"{revision} leaves {drained}: {ready(staying)} of {wanted} ready elsewhere"
+    message += _first_message(staying, mark="; ")
+    return Finding(c.PROGRESSING, TRUE, "Moving", message)
+
+
 def _serving(app: App, rollout: Rollout, progress: Finding, callable_now: int) -> Finding:
     wanted = wanted_replicas(app.serving_spec)
     message = f"{callable_now} of {wanted} ready"
     if not rollout.complete:
         message += f" of revision {app.serving_revision}; {_first_line(progress.message)}"
-    elif progress.reason in c.FITS_NO_NODE:
+    elif progress.reason in (*c.FITS_NO_NODE, c.CANNOT_MOVE):
         message += f"; {progress.message}"
     reason = c.SERVING if callable_now >= wanted else "Degraded"
     return Finding(c.READY, TRUE, reason, message)

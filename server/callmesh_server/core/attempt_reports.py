@@ -45,6 +45,9 @@ def reported(world: World, node: str, report: AttemptReport, now: float) -> list
     noted: list[Action] = []
     if state is not None and not state.attempts_complete:
         noted.append(NoteReported(node, run.name, fence_of(attempt.fence)))
+    if attempts.is_stopping(attempt) and report.phase in attempts.ACTIVE_ATTEMPTS:
+        reason = attempt.error.message
+        return [*noted, SendStop(node, run.name, own_fence(attempt), reason, STOP_GRACE)]
     match _EFFECTS.get((attempt.phase, report.phase)):
         case "go":
             return [*noted, *_prepared(run, attempt, report, again=bool(noted))]
@@ -98,9 +101,6 @@ def _prepared(run: Run, attempt: Attempt, report: AttemptReport, *, again: bool)
 def _running(
     world: World, run: Run, attempt: Attempt, report: AttemptReport, now: float
 ) -> list[Action]:
-    if attempts.is_stopping(attempt):
-        reason = attempt.error.message
-        return [SendStop(attempt.node, run.name, own_fence(attempt), reason, STOP_GRACE)]
     if attempt.phase == pb.ATTEMPT_PHASE_RUNNING and attempt.worker == report.worker:
         return []
     after = copied(run)

@@ -36,6 +36,10 @@ def current(run: Run) -> Attempt | None:
     return last if last.phase in ACTIVE_ATTEMPTS else None
 
 
+# Of an attempt that was stopped for the mesh's sake, to go on on another node.
+HANDED_ON = "HandedOn"
+
+
 def is_stopping(attempt: Attempt) -> bool:
     """Whether an active attempt was told to end; its ``error`` says why.
 
@@ -56,5 +60,8 @@ def counted(run: Run) -> int:
 
 
 def lost(run: Run) -> int:
-    """How many attempts the mesh lost."""
-    return sum(each.phase == scheduler_pb2.ATTEMPT_PHASE_LOST for each in run.attempts)
+    """How many attempts the mesh lost; not those that it handed on."""
+    return sum(
+        each.phase == scheduler_pb2.ATTEMPT_PHASE_LOST and each.error.type != HANDED_ON
+        for each in run.attempts
+    )

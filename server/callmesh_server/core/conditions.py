@@ -29,6 +29,8 @@ FITS_NO_NODE = (UNSCHEDULABLE, UNSUITABLE)
 STARTING = "Starting"
 START_FAILED = "StartFailed"
 SERVING = "Serving"
+# Of an app that serves from a node that is draining: it fits no other.
+CANNOT_MOVE = "CannotMove"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ class Crew:
     newest: Instances
     # The same of the revision that serves, where that is an older one.
     serving: Instances
-    # Meant to run, of a revision that is neither.
+    # Meant to run, and nothing that is wanted: of a revision that is neither, or
+    # on a node whose drain has come to its deadline.
     superseded: Instances
     # Told to go, on a node that counts.
     leaving: Instances
@@ -31,6 +32,9 @@ class Crew:
     unheard: bool
     # Since when all nodes of the newest are being heard without a break.
     heard_since: float
+    # Of the newest and the serving: ids of those on a node that is drained. They
+    # stay until others can stand in for them.
+    moving: frozenset[str] = frozenset()
 
     @property
     def taking_calls(self) -> int:
@@ -51,6 +55,7 @@ def crew_of(world: World, app: App) -> Crew:
     lost: list[Instance] = []
     unheard = False
     heard_since = 0.0
+    moving: set[str] = set()
     for each in world.instances_of(app_name(app)):
         node = world.nodes.get(each.node)
         unheard = unheard or (node is not None and not node.lost and not node.heard)
@@ -58,14 +63,17 @@ def crew_of(world: World, app: App) -> Crew:
             lost.append(each)
         elif each.intent != pb.INSTANCE_INTENT_RUN:
             leaving.append(each)
-        elif each.revision == app.revision:
-            newest.append(each)
-            heard_since = max(heard_since, node.complete_since)
-        elif each.revision == app.serving_revision:
-            serving.append(each)
-        else:
+        elif each.revision not in (app.revision, app.serving_revision) or node.record.drain.expired:
             superseded.append(each)
-    return Crew(newest, serving, superseded, leaving, lost, unheard, heard_since)
+        else:
+            if node.draining:
+                moving.add(each.id)
+            if each.revision == app.revision:
+                newest.append(each)
+                heard_since = max(heard_since, node.complete_since)
+            else:
+                serving.append(each)
+    return Crew(newest, serving, superseded, leaving, lost, unheard, heard_since, frozenset(moving))
 
 
 def ready(instances: Instances) -> int:

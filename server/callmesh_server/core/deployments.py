@@ -19,14 +19,15 @@ from callmesh_server.core.actions import (
     RemoveInstance,
     WakeAt,
 )
-from callmesh_server.core.crew import Crew, Instances, crew_of, is_ready, ready
+from callmesh_server.core.crew import Crew, Instances, crew_of, ready
 from callmesh_server.core.gates import gate_of
 from callmesh_server.core.instances import leave
 from callmesh_server.core.placement import Placement, pick_for_instance
 from callmesh_server.core.revisions import hard_coded_port, marked_ready, spec_of
 from callmesh_server.core.rollout import rollout_of
+from callmesh_server.core.shift import Shift
 from callmesh_server.core.times import stamp
-from callmesh_server.core.world import AppKey, Ids, World, app_name, fence_of
+from callmesh_server.core.world import AppKey, Ids, World, app_name
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import scheduler_pb2 as pb
 from callmeshpb.v1.scheduler_pb2 import App, AppSpec, Instance
@@ -70,9 +71,16 @@ def _keep_up(world: World, app: App, crew: Crew, now: float, ids: Ids) -> list[A
     after.CopyFrom(app)
     if rollout.takes_over:
         marked_ready(after, app.revision)
-    newest = _adjust(world, app, app.spec, app.revision, crew.newest, rollout.newest, now, ids)
+    newest = _adjust(
+        world, app.spec, app.revision, Shift.of(crew.newest, crew.moving, rollout.newest), now, ids
+    )
     serving = _adjust(
-        world, app, app.serving_spec, app.serving_revision, crew.serving, rollout.serving, now, ids
+        world,
+        app.serving_spec,
+        app.serving_revision,
+        Shift.of(crew.serving, crew.moving, rollout.serving),
+        now,
+        ids,
     )
     unplaced = appstate.Unplaced(newest.unplaced, serving.unplaced)
     said = appstate.of_active(after, crew, gate, rollout, unplaced)
@@ -88,23 +96,15 @@ def _keep_up(world: World, app: App, crew: Crew, now: float, ids: Ids) -> list[A
 
 
 def _adjust(
-    world: World,
-    app: App,
-    spec: AppSpec,
-    revision: int,
-    group: Instances,
-    wanted: int,
-    now: float,
-    ids: Ids,
+    world: World, spec: AppSpec, revision: int, shift: Shift, now: float, ids: Ids
 ) -> _Adjusted:
-    """Bring a revision's instances to ``wanted``: at most one more, or all surplus away."""
-    if len(group) > wanted:
-        # Those that do not serve go first, then the youngest.
-        order = sorted(group, key=lambda each: (is_ready(each), _negative(each)))
-        return _Adjusted(_all_leave(order[: len(group) - wanted]))
-    if len(group) == wanted:
+    """Bring a revision's instances to their number: all surplus away, or one more."""
+    surplus = shift.surplus()
+    if surplus:
+        return _Adjusted(_all_leave(surplus))
+    if not shift.lacks:
         return _Adjusted([])
-    name = app_name(app)
+    name = AppName(spec.project, spec.domain, spec.name)
     found = pick_for_instance(world, name, spec)
     if not found.node:
         return _Adjusted([], found)
@@ -167,8 +167,3 @@ def _say(before: App, after: App, said: appstate.Said, now: float) -> list[Actio
     record.etag += 1
     durable = record.serving_revision != before.serving_revision
     return [PutApp(record, durable)]
-
-
-def _negative(instance: Instance) -> tuple[int, int]:
-    epoch, counter = fence_of(instance.fence)
-    return -epoch, -counter

@@ -22,6 +22,8 @@ MAX_LOST = 5
 LOST_BACKOFF = Backoff(base=0.5, cap=10.0)
 # Between TERM and KILL, seconds.
 STOP_GRACE = 10.0
+# After KILL, how long a node may take to say so before the attempt is given up.
+STOP_MARGIN = 20.0
 
 
 def copied(run: Run) -> Run:
@@ -110,6 +112,10 @@ def attempt_lost(world: World, run: Run, why: str, now: float) -> list[Action]:
     if attempts.is_stopping(attempt):
         verdict = Failure()
         verdict.CopyFrom(attempt.error)
+        if verdict.type == attempts.HANDED_ON:
+            close(attempt, scheduler_pb2.ATTEMPT_PHASE_LOST, verdict, now)
+            said = f"attempt {len(run.attempts)} was handed on ({verdict.message}); the next"
+            return _again(run, 0.0, said, now)
         return attempt_failed(world, run, scheduler_pb2.ATTEMPT_PHASE_TIMED_OUT, verdict, now)
     error = Failure(type="WorkerLost", message=why, kind=SYSTEM)
     close(attempt, scheduler_pb2.ATTEMPT_PHASE_LOST, error, now)
@@ -120,6 +126,26 @@ def attempt_lost(world: World, run: Run, why: str, now: float) -> list[Action]:
         return end(world, run, scheduler_pb2.RUN_PHASE_FAILED, error, message, now)
     delay = LOST_BACKOFF.delay(times - 2) if times > 1 else 0.0
     return _again(run, delay, f"attempt {len(run.attempts)} was lost ({why}); the next", now)
+
+
+def hand_on(run: Run, why: str, now: float) -> list[Action]:
+    """Stop the run's attempt, so that it is tried anew elsewhere. No retry is used up."""
+    return stop(run, Failure(type=attempts.HANDED_ON, message=why, kind=SYSTEM), now)
+
+
+def stop(run: Run, verdict: Failure, now: float) -> list[Action]:
+    """Have the run's attempt end, which is recorded when its node says so.
+
+    ``verdict`` is what it then ends as; its message follows "attempt 2 …" or
+    is a sentence of its own.
+    """
+    after = copied(run)
+    attempt = after.attempts[-1]
+    attempt.error.CopyFrom(verdict)
+    attempt.stopping_since.CopyFrom(stamp(now))
+    after.message = f"attempt {attempt.number} is being stopped: {verdict.message}"
+    order = SendStop(attempt.node, run.name, own_fence(attempt), verdict.message, STOP_GRACE)
+    return [PutRun(after), order, WakeAt(RunKey(run.name), now + STOP_GRACE + STOP_MARGIN)]
 
 
 def close(attempt: Attempt, phase: AttemptPhase, error: Failure | None, now: float) -> None:

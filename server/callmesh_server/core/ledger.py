@@ -122,6 +122,8 @@ class Ledger:
                 keys = self._put_app(app)
             case do.PutNode(node):
                 keys = self._put_node(node)
+            case do.RemoveNode(node_name):
+                keys = self._remove_node(node_name)
             case do.RemoveInstance(identifier):
                 keys = self._remove_instance(identifier)
             case do.RemoveApp(name):
@@ -370,6 +372,12 @@ class Ledger:
         keys += [AppKey(each) for each in sorted(here | self._wanting)]
         return [*keys, QUEUE] if self._waiting else keys
 
+    def _remove_node(self, name: str) -> list[Key]:
+        self._nodes.pop(name, None)
+        self._reported.pop(name, None)
+        # Why something waits names every node.
+        return [VIEW, *self._wanting_keys(), *([QUEUE] if self._waiting else [])]
+
 
 def _may_lack_instances(app: App) -> bool:
     """Whether a place that becomes free may be one that the app waits for."""
@@ -380,6 +388,7 @@ def _may_lack_instances(app: App) -> bool:
         app.state != scheduler_pb2.APP_STATE_READY
         or ready is None
         or ready.reason != conditions.SERVING
+        or conditions.holds(app, conditions.PROGRESSING, conditions.CANNOT_MOVE)
     )
 
 

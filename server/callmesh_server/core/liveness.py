@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from callmesh_server.core import attempts, endings
+from callmesh_server.core import attempts, draining, endings
 from callmesh_server.core.actions import (
     Action,
     CloseSession,
     MarkDirty,
     PutNode,
+    RemoveInstance,
+    RemoveNode,
     WakeAt,
 )
 from callmesh_server.core.instances import forgotten, instance_mark, out_of_sight
@@ -35,6 +37,8 @@ from callmeshpb.v1.scheduler_pb2 import Node
 
 def remembered(record: Node, now: float, lease: float) -> NodeState:
     """A stored node when the server starts: it has a full lease to come back."""
+    if not record.HasField("away_since"):
+        record.away_since.CopyFrom(stamp(now))
     return NodeState(record=record, lease_until=now + lease)
 
 
@@ -51,6 +55,8 @@ def joined(world: World, hello: NodeHello, now: float, lease: float) -> list[Act
     )
     record.key_digest = key_digest(hello)
     record.joined_at.CopyFrom(before.record.joined_at if before is not None else stamp(now))
+    if before is not None and before.draining:
+        record.drain.CopyFrom(before.record.drain)
     state = NodeState(
         record=record,
         connected=True,
@@ -58,12 +64,11 @@ def joined(world: World, hello: NodeHello, now: float, lease: float) -> list[Act
         incarnation=hello.incarnation,
         lease_until=now + lease,
         heard=before.heard if before is not None else not world.instances_on_node.get(hello.node),
-        draining=before.draining if before is not None else False,
     )
     return [PutNode(state), WakeAt(NodeKey(hello.node), state.lease_until)]
 
 
-def disconnected(world: World, node: str) -> list[Action]:
+def disconnected(world: World, node: str, now: float) -> list[Action]:
     """The node's session has ended (and was not replaced by a newer one).
 
     Its lease runs on: what is on the node counts until then.
@@ -71,7 +76,13 @@ def disconnected(world: World, node: str) -> list[Action]:
     state = world.nodes.get(node)
     if state is None or not state.connected:
         return []
-    after = replace(state, connected=False, instances_complete=False, attempts_complete=False)
+    after = replace(
+        state,
+        record=_away(state.record, now),
+        connected=False,
+        instances_complete=False,
+        attempts_complete=False,
+    )
     return [PutNode(after), WakeAt(NodeKey(node), state.lease_until)]
 
 
@@ -127,21 +138,43 @@ def conditions_reported(
 
 
 def reconcile(world: World, node: str, now: float) -> list[Action]:
-    """Give a node up when its lease is over.
+    """Give a node up when its lease is over, and end its drain at the deadline.
 
     The caller has taken in every message that came before ``now``.
     """
     state = world.nodes.get(node)
-    if state is None or state.lost:
+    if state is None:
         return []
-    if now < state.lease_until:
-        return [WakeAt(NodeKey(node), state.lease_until)]
+    if not state.lost and now >= state.lease_until:
+        return _lost(world, state, now)
+    actions = draining.at_deadline(world, state, now)
+    return actions if state.lost else [WakeAt(NodeKey(node), state.lease_until), *actions]
+
+
+def removed(world: World, node: str, now: float) -> list[Action]:
+    """Forget a node that is not connected; what was on it is replaced.
+
+    Its agent, should it come back, joins as a new node, and is told to end
+    what it has.
+    """
+    why = f"node `{node}` was deleted"
+    actions: list[Action] = []
+    for name in sorted(world.runs_on_node.get(node, NOTHING)):
+        actions += endings.attempt_lost(world, endings.copied(world.runs[name]), why, now)
+    for identifier in sorted(world.instances_on_node.get(node, NOTHING)):
+        actions.append(RemoveInstance(identifier))
+    return [*actions, RemoveNode(node)]
+
+
+def _lost(world: World, state: NodeState, now: float) -> list[Action]:
+    node = state.name
     why = f"node `{node}` was not heard of within its lease"
     actions: list[Action] = [CloseSession(node, why)] if state.connected else []
     actions.append(
         PutNode(
             replace(
                 state,
+                record=_away(state.record, now),
                 connected=False,
                 lost=True,
                 instances_complete=False,
@@ -155,6 +188,15 @@ def reconcile(world: World, node: str, now: float) -> list[Action]:
         run = endings.copied(world.runs[name])
         actions += endings.attempt_lost(world, run, why, now)
     return actions
+
+
+def _away(record: Node, now: float) -> Node:
+    """The record of a node whose session ended, by now at the latest."""
+    after = Node()
+    after.CopyFrom(record)
+    if not after.HasField("away_since"):
+        after.away_since.CopyFrom(stamp(now))
+    return after
 
 
 def is_settled(world: World) -> bool:

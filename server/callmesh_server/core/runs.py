@@ -13,17 +13,16 @@ from callmesh_server.core.actions import (
     PutRun,
     SendGo,
     SendPrepare,
-    SendStop,
     WakeAt,
 )
 from callmesh_server.core.endings import (
-    STOP_GRACE,
     SYSTEM,
     USER,
     abort,
     attempt_lost,
     copied,
     end,
+    stop,
 )
 from callmesh_server.core.times import seconds, span, stamp
 from callmesh_server.core.world import Ids, NodeState, QueueKey, RunKey, World, task_key
@@ -119,19 +118,12 @@ def _overrun(
     world: World, run: Run, attempt: Attempt, limits: TaskTimeouts, now: float
 ) -> list[Action]:
     """Stop an attempt that runs too long; give it up if its node does not say that it ended."""
-    if now >= timeouts.given_up_at(attempt, limits):
+    if now >= timeouts.given_up_at(attempt):
         return attempt_lost(world, copied(run), "it could not be stopped", now)
     if now < timeouts.runs_until(attempt, limits):
         return []
-    after = copied(run)
     message = f"ran longer than its `max_runtime` of {span(limits.max_runtime):g} s"
-    after.attempts[-1].error.CopyFrom(
-        Failure(type="MaxRuntimeExceeded", message=message, kind=USER)
-    )
-    after.message = f"attempt {attempt.number} {message}; it is being stopped"
-    wake = WakeAt(RunKey(run.name), timeouts.given_up_at(after.attempts[-1], limits))
-    stop = SendStop(attempt.node, run.name, attempt.fence, message, STOP_GRACE)
-    return [PutRun(after), stop, wake]
+    return stop(run, Failure(type="MaxRuntimeExceeded", message=message, kind=USER), now)
 
 
 def _after_backoff(run: Run, now: float) -> list[Action]:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from callmesh_server.core import attempts
 from callmesh_server.core.actions import Action, WakeAt
-from callmesh_server.core.endings import STOP_GRACE
+from callmesh_server.core.endings import STOP_GRACE, STOP_MARGIN
 from callmesh_server.core.times import seconds, span
 from callmesh_server.core.world import RunKey, World, task_key
 from callmeshpb.v1 import scheduler_pb2 as pb
 from callmeshpb.v1.scheduler_pb2 import Attempt, Run, TaskTimeouts
 
 NEVER = float("inf")
-# After KILL, how long a node may take to say so before the attempt is given up.
-STOP_MARGIN = 20.0
 
 
 def of_run(world: World, run: Run) -> TaskTimeouts:
@@ -37,7 +35,7 @@ def wakes(run: Run, limits: TaskTimeouts, now: float) -> list[Action]:
     attempt = attempts.current(run)
     moments = [deadline(run, limits), queued_until(run, limits)]
     if attempt is not None:
-        moments += [runs_until(attempt, limits), given_up_at(attempt, limits)]
+        moments += [runs_until(attempt, limits), given_up_at(attempt)]
     next_one = min((each for each in moments if each > now), default=NEVER)
     return [WakeAt(RunKey(run.name), next_one)] if next_one < NEVER else []
 
@@ -74,9 +72,8 @@ def runs_until(attempt: Attempt, limits: TaskTimeouts) -> float:
     return seconds(attempt.started_at) + span(limits.max_runtime)
 
 
-def given_up_at(attempt: Attempt, limits: TaskTimeouts) -> float:
+def given_up_at(attempt: Attempt) -> float:
     """When an attempt that is being stopped is taken for lost."""
     if not attempts.is_stopping(attempt):
         return NEVER
-    until = seconds(attempt.started_at) + span(limits.max_runtime)
-    return until + STOP_GRACE + STOP_MARGIN
+    return seconds(attempt.stopping_since) + STOP_GRACE + STOP_MARGIN

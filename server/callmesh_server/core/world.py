@@ -86,8 +86,9 @@ class NodeState:
     """What the server knows of a node. Times are epoch seconds.
 
     ``record`` is what is stored and listed: name, address, zone, labels,
-    capacity, conditions, version, joined_at. Its ``connected``, ``instances``
-    and ``attempts`` are filled in when it is listed.
+    capacity, conditions, version, joined_at, away_since, drain. Its
+    ``connected``, ``lost``, ``instances``, ``attempts`` and ``drain.left`` are
+    filled in when it is listed.
     """
 
     record: scheduler_pb2.Node
@@ -109,13 +110,16 @@ class NodeState:
     # The node has reported all its instances once since this server's start,
     # so what is recorded of them is not from an earlier life.
     heard: bool = False
-    # Takes no new work.
-    draining: bool = False
 
     @property
     def name(self) -> str:
         """The node's name."""
         return self.record.name
+
+    @property
+    def draining(self) -> bool:
+        """It takes no new work, and what is on it moves elsewhere, or has."""
+        return self.record.HasField("drain")
 
 
 @dataclass(frozen=True, slots=True)

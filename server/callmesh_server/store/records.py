@@ -39,6 +39,7 @@ class Records:
         self._put_instance = self._upsert(schema.instances)
         self._delete_instance = self._delete(schema.instances, "id")
         self._put_node = self._upsert(schema.nodes)
+        self._delete_node = self._delete(schema.nodes, "name")
         self._put_port = self._upsert(schema.mesh_ports)
         self._delete_port = self._delete(schema.mesh_ports, "port")
         self._put_external = self._upsert(schema.external_instances)
@@ -111,6 +112,10 @@ class Records:
     def put_node(self, node: scheduler_pb2.Node) -> Change:
         """A node that has joined."""
         return Change(self._put_node, {"name": node.name, "record": node.SerializeToString()})
+
+    def delete_node(self, name: str) -> Change:
+        """A node that does not come back."""
+        return Change(self._delete_node, {"name": name})
 
     def put_port(self, port: int, mesh_name: str, released_at: float) -> Change:
         """A mesh port in use (``released_at`` 0) or its tombstone."""

@@ -156,8 +156,6 @@ class TestInProcess:
             await first("SchedulerService/GetApp", pb.GetAppRequest(name="nope"))
         with pytest.raises(UnimplementedError, match="no method `SchedulerService/Nope`"):
             await first("SchedulerService/Nope", pb.GetAppRequest())
-        with pytest.raises(UnimplementedError, match="cannot be drained yet"):
-            await first("NodeService/Drain", node_pb2.DrainRequest())
 
         async def garbage() -> AsyncIterator[bytes]:
             yield b"\xff\xff"

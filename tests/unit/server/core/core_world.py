@@ -29,6 +29,7 @@ STATE = (
     do.RemoveInstance,
     do.PutRun,
     do.PutNode,
+    do.RemoveNode,
     do.NoteReported,
 )
 LEASE = 10.0
@@ -152,7 +153,7 @@ class Core:
             self.perform(liveness.attempts_complete(self.world, name, self.now))
 
     def leave(self, name: str = "n1") -> None:
-        self.perform(liveness.disconnected(self.world, name))
+        self.perform(liveness.disconnected(self.world, name, self.now))
 
     def renew(self, name: str = "n1") -> None:
         self.ledger.renew(name, self.now + LEASE)

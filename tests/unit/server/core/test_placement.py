@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from core_world import MIB, Core, app_spec, task
 
-from callmesh_server.core import actions as do
+from callmesh_server.core import draining
 from callmesh_server.core.placement import (
     NO_NODE,
     Placement,
@@ -40,8 +38,7 @@ def test_every_node_gives_its_reason(core):
     core.join("n3", complete=False)
     core.join("n4")
     core.leave("n4")
-    state = core.world.nodes["n1"]
-    core.apply([do.PutNode(replace(state, draining=True))])
+    core.apply(draining.begun(core.world, "n1", None, core.now))
     found = pick_for_run(core.world, Demand())
     assert found.rejections == (
         Rejection("n1", "takes no new work: it is draining"),

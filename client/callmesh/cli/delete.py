@@ -1,4 +1,4 @@
-"""`delete`: apps and secrets."""
+"""`delete`: apps, nodes and secrets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from callmesh.cli.options import Where, where
 
 @click.group("delete")
 def delete_command() -> None:
-    """Delete an app or a secret."""
+    """Delete an app, a node or a secret."""
 
 
 @delete_command.command("app")
@@ -41,6 +41,27 @@ def app(name: str, where: Where, *, no_wait: bool) -> None:
         except errors.NotFoundError:
             pass  # it was gone before the watch began
     output.say(f"app `{name}` is deleted")
+
+
+@delete_command.command("node")
+@click.argument("name", shell_complete=complete.node_names)
+@where
+def node(name: str, where: Where) -> None:
+    """Forget a node that does not come back.
+
+    Its apps start on other nodes, and its runs are tried anew there. A node that
+    is connected is refused: drain it and stop its agent first. Should its agent
+    start again, it joins as a new node, and ends what it had.
+    """
+    from callmesh import _transport
+    from callmesh.cli import mesh
+    from callmeshpb.v1 import scheduler_pb2
+
+    request = scheduler_pb2.DeleteNodeRequest(request_id=_transport.new_request_id(), name=name)
+    mesh.connect(where).ask(
+        scheduler_pb2.DeleteNodeResponse, "SchedulerService/DeleteNode", request
+    )
+    output.say(f"node `{name}` is deleted")
 
 
 @delete_command.command("secret")

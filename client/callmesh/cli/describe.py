@@ -32,7 +32,7 @@ def describe_command(
     How it does and why, what it waits for, and what it last said. The kind may
     be left out, or written before the name: `describe app/web`.
     """
-    from callmesh.cli import mesh, shapes, stories
+    from callmesh.cli import mesh, node_stories, shapes, stories
 
     connected = mesh.connect(where)
     kind, name = _target(connected, kind, name)
@@ -51,7 +51,7 @@ def describe_command(
             lines = [] if as_json else stories.task(task, _last_runs(connected, task), now)
         case _:
             node = connected.node(name)
-            shape, lines = shapes.node(node), stories.node(node, now)
+            shape, lines = shapes.node(node), node_stories.node(node, now)
     if as_json:
         output.show_json(shape)
         return

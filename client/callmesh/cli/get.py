@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -150,10 +151,16 @@ def task(name: str, where: Where, *, as_json: bool, version: str) -> None:
 @as_json
 @where
 def nodes(where: Where, *, as_json: bool) -> None:
-    """List the nodes."""
-    from callmesh.cli import mesh, shapes
+    """List the nodes, and what to do about those that are not in use."""
+    from callmesh.cli import mesh, node_stories, shapes
 
-    _show(mesh.connect(where).nodes(), shapes.node, _node_row, _NODE, "no nodes", as_json=as_json)
+    found = mesh.connect(where).nodes()
+    _show(found, shapes.node, _node_row, _NODE, "no nodes", as_json=as_json)
+    now = time.time()
+    for each in found:
+        said = "" if as_json else node_stories.note(each, now)
+        for line in output.wrapped(f"node `{each.name}` is {said}") if said else ():
+            output.say(line)
 
 
 @get_command.command("node")
@@ -250,11 +257,11 @@ def _task_row(found: Any) -> Mapping[str, object]:
 
 
 def _node_row(found: Any) -> Mapping[str, object]:
-    from callmesh.cli import spans
+    from callmesh.cli import shapes, spans
 
     return {
         "name": found.name,
-        "state": "ready" if found.connected else "away",
+        "state": shapes.node_state(found),
         "instances": found.instances,
         "attempts": f"{found.attempts}/{found.capacity.slots}",
         "cpu": f"{found.capacity.cpu:g}",

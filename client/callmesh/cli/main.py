@@ -41,8 +41,10 @@ COMMANDS = {
     "describe": Entry("describe", "Tell all about an app, run, task or node.", _LOOK),
     "logs": Entry("logs", "Print what an app or a run wrote.", _LOOK),
     "abort": Entry("abort", "End a run and its child runs.", _CHANGE),
+    "drain": Entry("drain", "Move a node's work elsewhere.", _CHANGE),
+    "undrain": Entry("drain", "Take a drained node back into use.", _CHANGE),
     "rollback": Entry("rollback", "Go back to an app's revision before.", _CHANGE),
-    "delete": Entry("delete", "Delete an app or a secret.", _CHANGE),
+    "delete": Entry("delete", "Delete an app, a node or a secret.", _CHANGE),
     "create": Entry("create", "Create a secret.", _CHANGE),
     "completion": Entry("completion", "Print the completion script of a shell.", _MESH),
 }

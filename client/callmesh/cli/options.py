@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,7 +12,23 @@ import click
 from callmesh.cli import output
 from callmesh_wire import names
 
+_SPAN = re.compile(
+    r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s)?\Z", re.IGNORECASE
+)
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def span(text: str) -> float:
+    """The type of an option: ``90s``, ``10m``, ``1h30m`` or ``2d`` as seconds."""
+    found = _SPAN.match(text)
+    if text == "0":
+        return 0.0
+    if not text or found is None:
+        raise click.BadParameter(
+            f"`{text}` is no span of time: write it with its units, such as 90s, 10m or 1h30m"
+        )
+    parts = zip(found.groups(), (86400, 3600, 60, 1), strict=True)
+    return sum(float(number) * unit for number, unit in parts if number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ _STATES = {
     "deploying": "yellow",
     "queued": "yellow",
     "waiting_for_resources": "yellow",
+    "draining": "yellow",
+    "away": "yellow",
 }
 
 

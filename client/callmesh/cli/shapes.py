@@ -142,9 +142,12 @@ def node(found: scheduler_pb2.Node) -> Shape:
     """A node."""
     return {
         "name": found.name,
+        "state": node_state(found),
         "address": found.address,
         "zone": found.zone,
         "connected": found.connected,
+        "away_since": moment(found, "away_since"),
+        "drain": drain(found.drain) if found.HasField("drain") else None,
         "instances": found.instances,
         "attempts": found.attempts,
         "capacity": {
@@ -158,6 +161,40 @@ def node(found: scheduler_pb2.Node) -> Shape:
         "storage": [storage(each) for each in found.storage],
         "joined_at": moment(found, "joined_at"),
     }
+
+
+def drain(found: scheduler_pb2.NodeDrain) -> Shape:
+    """How a node is emptied."""
+    return {
+        "started_at": moment(found, "started_at"),
+        "deadline_at": moment(found, "deadline_at"),
+        "expired": found.expired,
+        "left": [work(each) for each in found.left],
+        "ended": [work(each) for each in found.ended],
+    }
+
+
+def work(found: scheduler_pb2.NodeWork) -> Shape:
+    """An app's instances, or a run's attempt, on a node."""
+    return {
+        "project": found.project,
+        "domain": found.domain,
+        "app": found.app or None,
+        "run": found.run or None,
+        "instances": found.instances,
+        "message": found.message,
+    }
+
+
+def node_state(found: scheduler_pb2.Node) -> str:
+    """A node's state in one word: ready, draining, drained, away or lost."""
+    if found.HasField("drain") and not found.drain.left:
+        return "drained"
+    if found.lost:
+        return "lost"
+    if found.HasField("drain"):
+        return "draining"
+    return "ready" if found.connected else "away"
 
 
 def storage(found: common_pb2.StorageUse) -> Shape:

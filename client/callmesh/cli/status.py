@@ -18,7 +18,7 @@ def status_command(where: Where, *, as_json: bool) -> None:
 
     The exit code is 3 where the control plane cannot be reached.
     """
-    from callmesh.cli import mesh, shapes, spans, stories
+    from callmesh.cli import mesh, node_stories, shapes, spans
 
     connected = mesh.connect(where)
     server, nodes = connected.server(storage=as_json), connected.nodes()
@@ -40,6 +40,6 @@ def status_command(where: Where, *, as_json: bool) -> None:
         ]
     )
     for node in nodes:
-        lines += ["", *stories.node(node, time.time())]
+        lines += ["", *node_stories.node(node, time.time())]
     for line in lines:
         output.data(line)

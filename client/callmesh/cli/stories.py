@@ -50,7 +50,7 @@ def app(found: scheduler_pb2.App, now: float) -> list[str]:
             ("deployed", f"{spans.since(found, 'updated_at', now)} ago"),
         ]
     )
-    lines += _conditions(found.conditions)
+    lines += conditions(found.conditions)
     lines += _instances(found.instances)
     return lines
 
@@ -147,29 +147,6 @@ def task(found: scheduler_pb2.Task, runs: Iterable[scheduler_pb2.Run], now: floa
     return lines
 
 
-def node(found: scheduler_pb2.Node, now: float) -> list[str]:
-    """A node: what it has, what it runs, how it does."""
-    capacity = found.capacity
-    cpu = f"{capacity.cpu:g}" + (" (shared)" if capacity.shared_cpu else "")
-    lines = output.fields(
-        [
-            ("node", found.name),
-            ("state", output.state("ready") if found.connected else "away"),
-            ("address", found.address or "loopback only"),
-            ("zone", found.zone),
-            ("labels", ", ".join(f"{k}={v}" for k, v in sorted(found.labels.items()))),
-            ("cpu", cpu),
-            ("memory", spans.size(capacity.memory)),
-            ("python", ", ".join(capacity.python_versions)),
-            ("instances", str(found.instances)),
-            ("attempts", f"{found.attempts} of at most {capacity.slots} at once"),
-            ("version", found.version),
-            ("joined", f"{spans.since(found, 'joined_at', now)} ago"),
-        ]
-    )
-    return lines + _conditions(found.conditions)
-
-
 def failure(found: common_pb2.Failure) -> list[str]:
     """Why user code failed: the traceback where there is one, else the message."""
     if found.traceback:
@@ -186,7 +163,8 @@ def last_words(found: scheduler_pb2.App) -> list[str]:
     return lines
 
 
-def _conditions(found: Iterable[common_pb2.Condition]) -> list[str]:
+def conditions(found: Iterable[common_pb2.Condition]) -> list[str]:
+    """An object's conditions under their heading; nothing where there are none."""
     lines = ["", "Conditions"]
     for each in found:
         status = shapes.condition_status(each)

@@ -9,7 +9,15 @@ import pytest
 
 from callmesh.cli import main as program
 
-LINES = ["", *program.COMMANDS, "get apps", "get runs", "create secret", "delete app"]
+LINES = [
+    "",
+    *program.COMMANDS,
+    "get apps",
+    "get runs",
+    "create secret",
+    "delete app",
+    "delete node",
+]
 
 
 @pytest.mark.parametrize("line", LINES)

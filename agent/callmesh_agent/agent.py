@@ -1,8 +1,9 @@
 """The composition root of a node: every part is built here, started in order, ended in reverse.
 
 Order of a start: the supervisor and what lives from before; what is known of
-the mesh, published before Envoy or a workload asks; the session; Envoy; and
-once all of that answers, what makes the first deploy quick.
+the mesh, published before Envoy or a workload asks; what the server wanted
+last; the session, which nothing else waits for; Envoy; and once all of that
+answers, what makes the first deploy quick.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
 from callmesh_agent.core.environments import key_of
+from callmesh_agent.core.reports import inbound_port
 from callmesh_agent.core.state import State
 from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.driver import Driver, Parts
+from callmesh_agent.kept import Kept
 from callmesh_agent.link import Link
 from callmesh_agent.logs import Logs
 from callmesh_agent.outbox import Outbox
@@ -54,15 +57,26 @@ class Agent:
         self._supervised = asyncio.Event()
         workspace = Workspace(settings.bundles_dir, link)
         built = environments.Environments(settings.environments_dir, settings.python, os.environ)
+        # Of methods: the session is made after what it tells.
+        conditions = Conditions(
+            lambda held: self._parts.session.report_conditions(held),
+            lambda taken: self._parts.session.report_ports(taken),
+        )
+        kept = Kept(settings, conditions.keeping_problem)
+        self._desired = kept.desired()
         supervision = Supervision(
             settings, self._deliver_process, self._log_tail, self._process_started
         )
         session = Session(
-            settings, link, self._driver.deliver, self._receive_view, self._receive_logs
+            settings,
+            link,
+            self._driver.deliver,
+            self._receive_view,
+            self._receive_logs,
+            joined_before=self._desired is not None,
         )
-        conditions = Conditions(session.report_conditions, session.report_ports)
         self._proxy = Proxy(settings, supervision, conditions)
-        dataplane = DataPlane(settings, conditions.view_problem, self._proxy.rejected)
+        dataplane = DataPlane(settings, kept, conditions.view_problem, self._proxy.rejected)
         around = Around(
             node=settings.node,
             link=link,
@@ -76,6 +90,7 @@ class Agent:
             environments=built,
             starts=Starts(settings, workspace, built, installation),
             supervision=supervision,
+            kept=kept,
             dataplane=dataplane,
             session=session,
             socket=WorkloadSocket(str(settings.workload_socket), around),
@@ -84,10 +99,13 @@ class Agent:
         self._retention = Retention(settings, workspace, built, session.report_storage)
         self._proxy.watch(dataplane)
 
-    async def run(self, started: Callable[[], None]) -> None:
-        """Run until cancelled. ``started`` is called once Envoy answers and the session is up.
+    async def run(
+        self, joined: Callable[[], None], serving: Callable[[], None] | None = None
+    ) -> None:
+        """Run until cancelled. Processes go on when this ends: they are the supervisor's.
 
-        Processes go on when this ends: they are the supervisor's.
+        ``serving`` is called once Envoy answers, ``joined`` once the session is
+        up as well; what ran before goes on without either.
         """
         parts = self._parts
         self._make_folders()
@@ -104,6 +122,8 @@ class Agent:
                 parts.dataplane.open()
                 self._driver.deliver(events.EndpointsChanged(parts.dataplane.endpoints))
                 await _until_started(group, parts.dataplane.ads.run, parts.socket.run)
+                self._remember()
+                group.create_task(parts.kept.run())
                 group.create_task(parts.session.run())
                 group.create_task(parts.dataplane.report_views(parts.session.report_view))
                 group.create_task(self._proxy.run())
@@ -112,12 +132,28 @@ class Agent:
                 )
                 group.create_task(self._retention.keep(self._in_use, self._discarded))
                 await self._proxy.serving.wait()
+                if serving is not None:
+                    serving()
                 await parts.session.opened.wait()
-                started()
+                joined()
                 self._driver.deliver(events.Warmed())
                 await asyncio.get_running_loop().create_future()
             finally:
+                # Also of this agent: what only it knows is written down.
+                self._driver.deliver(events.SessionClosed())
                 self._driver.close()
+                parts.kept.flush()
+
+    def _remember(self) -> None:
+        """Go on with what the server wanted last: it may be away."""
+        ports = self._parts.dataplane.inbound_here()
+        for instance in self._driver.state.instances.values():
+            if instance.process is not None and (port := inbound_port(instance.process.labels)):
+                ports[instance.id] = port
+        self._parts.starts.remember_inbound(ports)
+        if self._desired is not None:
+            self._driver.deliver(events.DesiredRead(self._desired))
+            self._desired = None
 
     def _make_folders(self) -> None:
         settings = self._settings

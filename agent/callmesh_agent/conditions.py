@@ -56,6 +56,13 @@ class Conditions:
         else:
             self.clear("ViewConsistent")
 
+    def keeping_problem(self, message: str) -> None:
+        """Why what the node shall run is not on its disk; "": it is."""
+        if message:
+            self.set("StateKept", holds=False, reason="NotWritten", message=message)
+        else:
+            self.clear("StateKept")
+
     def rejected(self, rejections: Sequence[Rejection], port_of: Callable[[str], int]) -> None:
         """What Envoy refused: a listener's port that somebody else has, or our mistake."""
         taken, others, refused = [], [], []

@@ -16,7 +16,7 @@ from callmeshpb.v1 import scheduler_pb2
 class AgentSettings:
     """Everything that an agent is told. Folders exist and are private to this user."""
 
-    # S/agent: bundles, logs, records, the last view.
+    # S/agent: bundles, logs, records, the last view and desired set.
     state_dir: Path
     # R: the sockets and endpoints.json; short, since Unix paths end at 107 bytes.
     runtime_dir: Path
@@ -26,6 +26,8 @@ class AgentSettings:
     # Unix socket of the pages, which answer hosts that no app has; None: there are none.
     pages_socket: Path | None = None
     node: str = "local"
+    # Which mesh the node belongs to: what was kept of another one is not used.
+    mesh: str = ""
     # IP address under which other nodes call this one; empty: they cannot.
     address: str = ""
     zone: str = ""
@@ -66,7 +68,17 @@ class AgentSettings:
     @property
     def view_file(self) -> Path:
         """The last mesh view, for a start without the server."""
-        return self.state_dir / "view.pb"
+        return self.state_dir / "view.sealed"
+
+    @property
+    def desired_file(self) -> Path:
+        """What this node shall run, for a start without the server."""
+        return self.state_dir / "desired.sealed"
+
+    @property
+    def sealing_key_file(self) -> Path:
+        """The key of the two."""
+        return self.state_dir / "sealing.key"
 
     @property
     def identity_file(self) -> Path:

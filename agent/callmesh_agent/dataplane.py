@@ -12,11 +12,10 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 
-from google.protobuf.message import DecodeError
-
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.diskfile import write_whole
+from callmesh_agent.kept import Kept
 from callmesh_agent.xds import inbound
 from callmesh_agent.xds.ads import AdsServer
 from callmesh_agent.xds.ingress import INGRESS
@@ -41,17 +40,19 @@ class DataPlane:
     def __init__(
         self,
         settings: AgentSettings,
+        kept: Kept,
         on_problem: Callable[[str], None],
         on_rejected: Callable[[list[Rejection]], None],
     ) -> None:
         """``on_problem`` hears why a view cannot be served, "" when that is over."""
         self._settings = settings
+        self._kept = kept
         self._on_problem = on_problem
         self.ads = AdsServer(str(settings.ads_socket), on_rejected)
         self._ingress = Ingress(
             settings.ingress_address, settings.ingress_port, str(settings.pages_socket or "")
         )
-        self._view = self._read_view()
+        self._view = kept.view()
         self._local: dict[str, LocalInstance] = {}
         self._snapshot: Snapshot | None = None
         self._version = 0
@@ -77,6 +78,15 @@ class DataPlane:
             and endpoint.health == registry_pb2.ENDPOINT_HEALTH_READY
         }
 
+    def inbound_here(self) -> dict[str, int]:
+        """Where other nodes call instances of this node, by id, as they were last told."""
+        return {
+            endpoint.instance_id: endpoint.port
+            for each in self._view.services
+            for endpoint in each.service.endpoints
+            if endpoint.node == self._settings.node and not endpoint.local_only
+        }
+
     def open(self) -> None:
         """Publish what is known from before: Envoy never sees less than that."""
         self._write_endpoints()
@@ -87,7 +97,7 @@ class DataPlane:
         self._view = view
         self._publish()
         self._write_endpoints()
-        write_whole(self._settings.view_file, view.SerializeToString())
+        self._kept.put_view(view)
         self._viewed.set()
         return self.endpoints
 
@@ -156,9 +166,3 @@ class DataPlane:
     def _write_endpoints(self) -> None:
         content = json.dumps(self.endpoints, indent=1, sort_keys=True)
         write_whole(self._settings.endpoints_file, content.encode())
-
-    def _read_view(self) -> node_pb2.MeshView:
-        try:
-            return node_pb2.MeshView.FromString(self._settings.view_file.read_bytes())
-        except (FileNotFoundError, DecodeError):
-            return node_pb2.MeshView()

@@ -22,6 +22,7 @@ from callmesh_agent.core import instructions as do
 from callmesh_agent.core.state import Phase, State
 from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.environments import Environments
+from callmesh_agent.kept import Kept
 from callmesh_agent.logs import Logs
 from callmesh_agent.session import Session
 from callmesh_agent.socket import WorkloadSocket
@@ -29,7 +30,7 @@ from callmesh_agent.starts import Starts
 from callmesh_agent.supervision import Supervision
 from callmesh_agent.workspace import Workspace
 from callmesh_wire.errors import CallmeshError, UnavailableError
-from callmeshpb.v1 import common_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
+from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2, workload_pb2
 
 # How often connections of an instance that is being emptied are counted.
 DRAIN_LOOK = 0.1
@@ -50,6 +51,7 @@ class Parts:
     environments: Environments
     starts: Starts
     supervision: Supervision
+    kept: Kept
     dataplane: DataPlane
     session: Session
     socket: WorkloadSocket
@@ -161,6 +163,10 @@ class Driver:
                 parts.dataplane.set_local(rotation)
             case do.WakeAt(key, at):
                 self._wake_at(key, at)
+            case do.KeepDesired(desired):
+                parts.kept.put_desired(desired)
+            case do.SpoolAttempt(report):
+                self._spool(report)
             case _:
                 self._perform_slow(instruction)
 
@@ -235,6 +241,12 @@ class Driver:
         del self._wakes[key]
         # A timer that fires a breath too early must not be lost.
         self.deliver(events.Woke(key), at)
+
+    def _spool(self, report: node_pb2.AttemptReport) -> None:
+        try:
+            spool.write(self._parts.settings.spool_dir, report)
+        except OSError as problem:
+            log.warning("the result of run `%s` is in memory alone: %s", report.run, problem)
 
     async def _signal(self, process_id: str, signal: int, kill_after: float) -> None:
         try:

@@ -42,8 +42,13 @@ class Session:
         deliver: Callable[[events.Event], None],
         on_view: Callable[[node_pb2.MeshView], None],
         on_logs: Callable[[node_pb2.ServerMessage, Outbox], None],
+        *,
+        joined_before: bool = False,
     ) -> None:
-        """``on_view`` hears of each mesh view, ``on_logs`` of requests for logs and their ends."""
+        """``on_view`` hears of each mesh view, ``on_logs`` of requests for logs and their ends.
+
+        ``joined_before``: in another life; what ran then goes on.
+        """
         self._settings = settings
         self._key = identity.key(settings.identity_file)
         self._link = link
@@ -55,14 +60,14 @@ class Session:
         self._conditions: tuple[common_pb2.Condition, ...] = ()
         self._ports: tuple[int, ...] = ()
         self._storage: tuple[common_pb2.StorageUse, ...] = ()
-        self._was_open = False
+        self._was_open = joined_before
         self.opened = asyncio.Event()
 
     async def run(self) -> None:
         """Keep a session until cancelled.
 
-        Raises what the server refuses the first one with: nothing changes that
-        by itself. Later it is tried again, for what runs here goes on.
+        Raises what the server refuses a node with that never had one: nothing
+        changes that by itself. Else it is tried again, for what runs here goes on.
         """
         failures = 0
         while True:

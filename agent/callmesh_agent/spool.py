@@ -1,4 +1,4 @@
-"""Results that workers wrote to disk while there was no agent to take them."""
+"""Results that wait on disk: workers write there without an agent, an agent without a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from callmeshpb.v1 import node_pb2
+from callmesh_agent.diskfile import write_whole
+from callmeshpb.v1 import common_pb2, node_pb2
 
 SUFFIX = ".report"
 log = logging.getLogger("callmesh.agent")
@@ -25,6 +26,16 @@ def read(folder: Path) -> tuple[node_pb2.AttemptReport, ...]:
     return tuple(found)
 
 
+def write(folder: Path, report: node_pb2.AttemptReport) -> None:
+    """Keep a result, under the name that its worker would give it. Raises OSError."""
+    write_whole(folder / _name(report.run, report.fence), report.SerializeToString())
+
+
 def remove(folder: Path, run: str, epoch: int, counter: int) -> None:
     """A result was delivered."""
-    (folder / f"{run}.{epoch}.{counter}{SUFFIX}").unlink(missing_ok=True)
+    fence = common_pb2.Fence(epoch=epoch, counter=counter)
+    (folder / _name(run, fence)).unlink(missing_ok=True)
+
+
+def _name(run: str, fence: common_pb2.Fence) -> str:
+    return f"{run}.{fence.epoch}.{fence.counter}{SUFFIX}"

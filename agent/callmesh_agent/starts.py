@@ -39,6 +39,10 @@ class Starts:
         self.base_hash = base_hash(settings)
         self._inbound: dict[str, int] = {}
 
+    def remember_inbound(self, ports: Mapping[str, int]) -> None:
+        """Where instances of before were called by other nodes."""
+        self._inbound.update(ports)
+
     async def instance(
         self, instance: Instance, zygote: str, endpoints: Mapping[str, str]
     ) -> supervisor_pb2.StartProcess:

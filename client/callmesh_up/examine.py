@@ -170,7 +170,12 @@ def _addresses(name: str) -> tuple[str, ...]:
 
 def _ahead(layout: Layout) -> float:
     newest = 0.0
-    for path in (layout.record, layout.log, layout.server / "mesh.db", layout.agent / "view.pb"):
+    for path in (
+        layout.record,
+        layout.log,
+        layout.server / "mesh.db",
+        layout.agent / "view.sealed",
+    ):
         with contextlib.suppress(OSError):
             newest = max(newest, path.stat().st_mtime)
     return newest - time.time() if newest else 0.0

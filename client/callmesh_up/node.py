@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import signal
 import socket
 import sys
@@ -58,6 +59,7 @@ class _Node:
         self._say = say
         self._token = token
         self._handed_over = False
+        self._has_joined = False
 
     async def run(self, told: Told) -> None:
         stop = stop_event(told)
@@ -100,15 +102,25 @@ class _Node:
             zone=options.zone,
             labels=options.labels,
             slots=options.slots,
+            mesh=hashlib.sha256(self._token.certificate.encode()).hexdigest(),
         )
         link = RemoteLink(
             options.server, self._token, options.name, identity.key(settings.identity_file)
         )
         parts.add(pages.serve(layout.web_socket, link.pages))
         self._say.note(f"node `{options.name}` joins the mesh at {options.server} …")
-        await parts.start(Agent(settings, link).run)
+        agent = Agent(settings, link)
+        await parts.start(lambda serving: agent.run(self._join, serving))
         gc.freeze()
-        self._say.ready(f"node `{options.name}` is up\n")
+        if not self._has_joined:
+            self._say.note(
+                f"node `{options.name}` waits for the server at {options.server}; "
+                "what ran on it before goes on"
+            )
+
+    def _join(self) -> None:
+        self._has_joined = True
+        self._say.ready(f"node `{self._options.name}` is up\n")
 
 
 def _check_address(options: AgentOptions) -> None:

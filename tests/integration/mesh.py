@@ -127,7 +127,7 @@ class Mesh:
     def processes(self) -> list[psutil.Process]:
         """Every living process that has to do with this mesh."""
         runtime = self.record["runtime_dir"] if (self.state / "up.json").exists() else "\0"
-        return [p for p in psutil.process_iter() if _belongs(p, (str(self.state), runtime))]
+        return [p for p in psutil.process_iter() if belongs(p, (str(self.state), runtime))]
 
     def process(self, kind: str) -> psutil.Process:
         """The one process of a kind: "up", "supervisor" or "envoy"."""
@@ -152,7 +152,7 @@ class Mesh:
             try:
                 self.down()
             finally:
-                left = [p for p in psutil.process_iter() if _belongs(p, marks)]
+                left = [p for p in psutil.process_iter() if belongs(p, marks)]
                 told = [f"{p.pid} {' '.join(command(p))}" for p in left]
                 for process in left:
                     with suppress(psutil.NoSuchProcess):
@@ -178,7 +178,8 @@ def name(process: psutil.Process) -> str:
         return ""
 
 
-def _belongs(process: psutil.Process, marks: tuple[str, ...]) -> bool:
+def belongs(process: psutil.Process, marks: tuple[str, ...]) -> bool:
+    """Whether a process has to do with one of these folders."""
     if process.pid == os.getpid():
         return False
     try:

@@ -103,6 +103,7 @@ class SimAgent:
             self._deliver,
             self._receive_view,
             lambda *_: None,
+            joined_before=self._machine.kept is not None,
         )
         self._machine.listener = self
         spooled = tuple(self._machine.spool.values())
@@ -192,6 +193,8 @@ class SimAgent:
         if not self.accepts and self.process is not None:
             self.accepts = True
             self._deliver(events.EndpointsChanged({}))
+            if self._machine.kept is not None:
+                self._deliver(events.DesiredRead(self._machine.kept))
             self.process.spawn(self._keep_session())
             self._after(0.1, lambda: self._deliver(events.Warmed()))
 
@@ -246,8 +249,18 @@ class SimAgent:
                 self._answer((0.001, 0.05), lambda: events.RotationLeft(instance_id, generation))
             case do.AwaitDrained(instance_id, generation):
                 self._answer((0.0, 4.0), lambda: events.ConnectionsGone(instance_id, generation))
+            case do.KeepDesired(desired):
+                self._after(self._rng.uniform(0.0, 0.2), lambda: self._keep(desired))
+            case do.SpoolAttempt(report):
+                key = f"{report.run}.{report.fence.epoch}.{report.fence.counter}"
+                self._machine.spool[key] = report
             case do.ForgetSpooled(run, epoch, counter):
                 self._machine.spool.pop(f"{run}.{epoch}.{counter}", None)
+
+    def _keep(self, desired: node_pb2.DesiredSet) -> None:
+        known = self._machine.kept
+        if known is None or known.version < desired.version:
+            self._machine.kept = desired
 
     def _start(self, request: Start) -> None:
         process = self.process

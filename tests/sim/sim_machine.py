@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sim_checks import Checks
 from sim_clock import Clock
 
-from callmeshpb.v1 import supervisor_pb2
+from callmeshpb.v1 import node_pb2, supervisor_pb2
 
 IMPORT = (0.02, 0.4)
 
@@ -84,6 +84,8 @@ class Machine:
     processes: dict[str, Process] = field(default_factory=dict)
     # Results of workers that found no agent, by file name.
     spool: dict[str, object] = field(default_factory=dict)
+    # What the server wanted last, as far as it was written down.
+    kept: node_pb2.DesiredSet | None = None
     supervised: bool = True
     listener: Listener | None = None
     _pids: int = 1000

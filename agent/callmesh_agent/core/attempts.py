@@ -112,7 +112,8 @@ def acknowledged(draft: Draft, ack: node_pb2.AttemptAck) -> None:
     if worker is not None and worker.connected and worker.attempt != key:
         # It removes what it may have spooled when it hears of this.
         draft.do(SendAck(worker.id, ack))
-        return
+        if attempt is None or not attempt.spooled:
+            return
     draft.do(ForgetSpooled(key.run, key.epoch, key.counter))
     if attempt is None:
         return
@@ -290,13 +291,27 @@ def _ended_by_exit(draft: Draft, attempt: Attempt, process: supervisor_pb2.Proce
     pools.end_attempt(draft, attempt, scheduler_pb2.ATTEMPT_PHASE_LOST, failure)
 
 
+def session_closed(draft: Draft) -> None:
+    """Nobody acknowledges what has ended: it must not be in memory alone."""
+    draft.session = False
+    for attempt in list(draft.attempts.values()):
+        if attempt.stage is Stage.ENDED:
+            draft.put_attempt(attempt)
+
+
 def spooled(draft: Draft, reports: tuple[node_pb2.AttemptReport, ...]) -> None:
-    """Results that were written to disk while there was no agent."""
+    """Results that were written to disk while there was no agent or no server."""
     for report in reports:
         key = key_of(report.run, report.fence)
         if key not in draft.attempts:
             draft.put_attempt(
-                Attempt(key=key, stage=Stage.ENDED, report=report, worker=report.worker)
+                Attempt(
+                    key=key,
+                    stage=Stage.ENDED,
+                    report=report,
+                    worker=report.worker,
+                    spooled=True,
+                )
             )
 
 

@@ -16,6 +16,7 @@ from callmesh_agent.core.instructions import (
     ReportAttempt,
     ReportAttemptsComplete,
     ReportInstance,
+    SpoolAttempt,
     WakeAt,
 )
 from callmesh_agent.core.state import (
@@ -24,6 +25,7 @@ from callmesh_agent.core.state import (
     Instance,
     Limits,
     Pool,
+    Stage,
     State,
     Worker,
     Zygote,
@@ -49,6 +51,7 @@ class Draft:
         self.supervised = state.supervised
         self.settled = state.settled
         self.session = state.session
+        self.desired_version = state.desired_version
         self.base_hash = state.base_hash
         self.installation = state.installation
         self.base_failures = dict(state.base_failures)
@@ -80,7 +83,10 @@ class Draft:
         self._instances[instance_id] = None
 
     def put_attempt(self, attempt: Attempt) -> None:
-        """Replace an attempt."""
+        """Replace an attempt; an end that no server takes is written to disk."""
+        if attempt.stage is Stage.ENDED and not (self.session or attempt.spooled):
+            attempt = attempt._replace(spooled=True)
+            self.do(SpoolAttempt(attempt.report))
         self.attempts[attempt.key] = attempt
         self._attempts[attempt.key] = None
 
@@ -124,6 +130,7 @@ class Draft:
             supervised=self.supervised,
             settled=self.settled,
             session=self.session,
+            desired_version=self.desired_version,
             base_failures=self.base_failures,
             warm=self.warm,
         )

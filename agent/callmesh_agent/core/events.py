@@ -18,6 +18,13 @@ class DesiredReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class DesiredRead:
+    """What the server wanted last, from the node's disk: it may want something else by now."""
+
+    desired: node_pb2.DesiredSet
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointsChanged:
     """Mesh names and the base URLs at which code on this node calls them."""
 
@@ -247,6 +254,7 @@ class Woke:
 
 Event = (
     DesiredReceived
+    | DesiredRead
     | EndpointsChanged
     | SupervisorConnected
     | SupervisorLost

@@ -17,6 +17,7 @@ from callmesh_agent.core import bundles, environments, zygotes
 from callmesh_agent.core.draft import Draft
 from callmesh_agent.core.instructions import (
     EndProbe,
+    KeepDesired,
     LeaveRotation,
     SignalProcess,
     StartInstance,
@@ -56,7 +57,15 @@ def spec_hash(desired: node_pb2.DesiredInstance) -> str:
 
 
 def receive_desired(draft: Draft, desired: node_pb2.DesiredSet) -> None:
-    """Take over everything that the server wants of this node."""
+    """Take over everything that the server wants of this node.
+
+    Within a session the version never goes back; a server that begins one says
+    what holds, whatever its version is.
+    """
+    if desired.version < draft.desired_version:
+        return
+    draft.desired_version = desired.version
+    draft.do(KeepDesired(desired))
     wanted = {each.instance.id: each for each in desired.instances}
     for instance_id, each in wanted.items():
         known = draft.instances.get(instance_id)
@@ -67,6 +76,20 @@ def receive_desired(draft: Draft, desired: node_pb2.DesiredSet) -> None:
     for instance_id in sorted(set(draft.instances) - set(wanted)):
         draft.put(replace(draft.instances[instance_id], unwanted=True))
         advance(draft, instance_id)
+
+
+def remember_desired(draft: Draft, desired: node_pb2.DesiredSet) -> None:
+    """Go on with what the server wanted when it was last heard.
+
+    What lives and is not in it was wanted by a later set, which was not written
+    down in time: it goes on as well, until the server says otherwise.
+    """
+    for each in desired.instances:
+        known = draft.instances.get(each.instance.id)
+        if known is None:
+            known = Instance(id=each.instance.id, phase=Phase.PENDING, since=draft.now)
+        draft.put(replace(known, desired=each))
+        advance(draft, known.id)
 
 
 def advance_all(draft: Draft) -> None:

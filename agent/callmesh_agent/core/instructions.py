@@ -30,6 +30,13 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepDesired:
+    """Have it on disk, for a start without the server."""
+
+    desired: node_pb2.DesiredSet
+
+
+@dataclass(frozen=True, slots=True)
 class UnpackBundle:
     """Answered by `BundleUnpacked` or `BundleFailed`."""
 
@@ -168,6 +175,13 @@ class SendAck:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolAttempt:
+    """Have an attempt's end on disk, where no server takes it."""
+
+    report: node_pb2.AttemptReport
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetSpooled:
     """Remove a delivered result from the spool, if it is there."""
 
@@ -210,6 +224,7 @@ class WakeAt:
 
 Instruction = (
     Publish
+    | KeepDesired
     | UnpackBundle
     | BuildEnvironment
     | StartInstance
@@ -226,6 +241,7 @@ Instruction = (
     | SendPrepare
     | SendGo
     | SendAck
+    | SpoolAttempt
     | ForgetSpooled
     | ReportInstance
     | ReportAttempt

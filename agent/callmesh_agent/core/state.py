@@ -140,6 +140,8 @@ class Attempt(NamedTuple):
     released: bool = False
     # Why it is being ended, or empty.
     stopping: str = ""
+    # Its end is on disk.
+    spooled: bool = False
 
     @property
     def fresh(self) -> bool:
@@ -270,6 +272,8 @@ class State:
     # Workers of before have come back, or their time is up.
     settled: bool = False
     session: bool = False
+    # Of the desired set that this session sent last; 0: none yet.
+    desired_version: int = 0
     # Starts of a base zygote in a row that failed, by environment.
     base_failures: Mapping[str, int] = field(default_factory=dict)
     # The base zygote is kept running, whether something needs it now or not.

@@ -62,7 +62,7 @@ def _apply(draft: Draft, event: events.Event) -> None:
         case events.SessionOpened():
             _session_opened(draft)
         case events.SessionClosed():
-            draft.session = False
+            attempts.session_closed(draft)
         case _:
             _apply_to_processes(draft, event)
 
@@ -71,6 +71,8 @@ def _apply_to_processes(draft: Draft, event: events.Event) -> None:
     match event:
         case events.DesiredReceived(desired):
             instances.receive_desired(draft, desired)
+        case events.DesiredRead(desired):
+            instances.remember_desired(draft, desired)
         case events.EndpointsChanged(endpoints):
             draft.endpoints = endpoints
             instances.advance_all(draft)
@@ -129,6 +131,7 @@ def _apply_to_instance(draft: Draft, event: events.Event) -> None:
 def _session_opened(draft: Draft) -> None:
     """A server that may know nothing: say everything."""
     draft.session = True
+    draft.desired_version = 0
     for instance in draft.instances.values():
         draft.do(ReportInstance(reports.instance_report(instance)))
     draft.do(ReportInstancesComplete())

@@ -1,26 +1,22 @@
 """Secret values: sealed on disk with a key of their own, in memory in clear.
 
-AES-256-GCM; the name is authenticated too, so that no row can be passed off as
-another's. The key file is made at the first secret, mode 0600.
+The name is the label of the seal, so that no row can be passed off as another's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callmesh_wire.errors import FailedPreconditionError
+from callmesh_wire.sealing import NotSealedError, Seal, UnusableKeyError
 from callmeshpb.v1 import common_pb2
 
 if TYPE_CHECKING:
     from callmesh_server.store.database import Database
-
-_NONCE = 12
-_KEY = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +36,7 @@ class Secrets:
 
     def __init__(self, key_file: Path, database: Database) -> None:
         self._key_file = key_file
+        self._seal = Seal(key_file)
         self._database = database
         self._values: dict[tuple[str, str, str], bytes] = {}
 
@@ -51,7 +48,7 @@ class Secrets:
 
     async def seal(self, project: str, domain: str, name: str, value: bytes) -> bytes:
         """The form in which a value is stored."""
-        return await asyncio.to_thread(self._seal, _label(project, domain, name), value)
+        return await asyncio.to_thread(self._sealed, _label(project, domain, name), value)
 
     def put(self, project: str, domain: str, name: str, value: bytes) -> None:
         """Hand out a value from now on; the caller has stored it."""
@@ -87,55 +84,34 @@ class Secrets:
                 env[ref.env_var] = text
         return SecretValues(env, files, tuple(missing)) if env or files or missing else NO_VALUES
 
-    def _seal(self, label: bytes, value: bytes) -> bytes:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        nonce = os.urandom(_NONCE)
-        return nonce + AESGCM(self._key(make=True)).encrypt(nonce, value, label)
+    def _sealed(self, label: bytes, value: bytes) -> bytes:
+        try:
+            return self._seal.seal(label, value)
+        except UnusableKeyError:
+            raise self._no_key() from None
 
     def _unseal(
         self, rows: Iterable[tuple[str, str, str, bytes]]
     ) -> dict[tuple[str, str, str], bytes]:
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        box = AESGCM(self._key(make=False))
         values = {}
         for project, domain, name, sealed in rows:
             try:
-                values[project, domain, name] = box.decrypt(
-                    sealed[:_NONCE], sealed[_NONCE:], _label(project, domain, name)
-                )
-            except InvalidTag:
+                value = self._seal.unseal(_label(project, domain, name), sealed)
+            except UnusableKeyError:
+                raise self._no_key() from None
+            except NotSealedError:
                 raise FailedPreconditionError(
                     f"secret `{name}` of {project}/{domain} cannot be read with the key "
                     f"`{self._key_file}`: put back the key file that it was sealed with"
                 ) from None
+            values[project, domain, name] = value
         return values
 
-    def _key(self, *, make: bool) -> bytes:
-        if self._key_file.exists():
-            key = self._key_file.read_bytes()
-            if len(key) == _KEY:
-                return key
-        elif make:
-            return self._make_key()
-        raise FailedPreconditionError(
+    def _no_key(self) -> FailedPreconditionError:
+        return FailedPreconditionError(
             f"the key `{self._key_file}` of the stored secrets is missing or damaged: "
             "put it back, or delete the secrets and create them again"
         )
-
-    def _make_key(self) -> bytes:
-        key = os.urandom(_KEY)
-        self._key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-        descriptor = os.open(self._key_file, flags, 0o600)
-        try:
-            os.write(descriptor, key)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return key
 
 
 def secret_name(ref: common_pb2.SecretRef) -> str:

@@ -15,6 +15,7 @@ from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.diskfile import write_whole
 from callmesh_agent.identities import Identities
+from callmesh_agent.kept import Kept
 from callmesh_agent.xds.rejections import Rejection
 from callmeshpb.v1 import common_pb2, node_pb2, registry_pb2, supervisor_pb2
 
@@ -89,15 +90,18 @@ def here(instance_id):
     )  # fmt: skip
 
 
-def plane(settings, problems):
-    return DataPlane(settings, problems.append, lambda _: None)
+def plane(settings, problems, kept=None):
+    kept = kept or Kept(settings, problems.append)
+    return DataPlane(settings, kept, problems.append, lambda _: None)
 
 
 async def test_a_view_is_kept_and_goes_on_with_the_next_agent(settings):
-    first = plane(settings, [])
+    kept = Kept(settings, print)
+    first = plane(settings, [], kept)
     first.open()
     assert json.loads(settings.endpoints_file.read_text()) == {}
     assert first.receive_view(view(here("web-1"))) == {"web": "http://127.0.0.1:20001"}
+    kept.flush()
     second = plane(settings, [])
     assert second.ready_here() == {"web-1"}
     second.open()

@@ -18,6 +18,7 @@ import pytest
 from callmesh_agent import dataplane
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.dataplane import DataPlane
+from callmesh_agent.kept import Kept
 from callmesh_agent.xds import ads, descriptors
 from callmesh_agent.xds.ads import AdsServer, client_bootstrap
 from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, LISTENER, ROUTES
@@ -264,7 +265,7 @@ async def test_a_view_is_reported_once_it_is_taken_however_late(
         state_dir=tmp_path, runtime_dir=tmp_path, ingress_port=7480,
         pages_socket=tmp_path / "web.sock", version="1",
     )  # fmt: skip
-    plane = DataPlane(settings, print, print)
+    plane = DataPlane(settings, Kept(settings, print), print, print)
     started = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         tasks = [

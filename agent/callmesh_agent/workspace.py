@@ -16,9 +16,9 @@ import tempfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from callmesh_agent import shelf
+from callmesh_agent.blobs import Blobs
 from callmesh_agent.shelf import Entry
 from callmesh_wire.errors import DataLossError, ExhaustedError, FailedPreconditionError
 from callmeshpb.v1 import common_pb2
@@ -26,14 +26,6 @@ from callmeshpb.v1 import common_pb2
 # Of one bundle, unpacked.
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 100_000
-
-
-class Blobs(Protocol):
-    """Where bytes come from."""
-
-    async def fetch_blob(self, digest: str, target: Path) -> None:
-        """Write a blob to ``target``, whole and checked. Raises `CallmeshError`."""
-        ...
 
 
 class Workspace:
@@ -57,7 +49,7 @@ class Workspace:
             return
         with self._draft(digest) as draft:
             archive = draft / "archive"
-            await self._blobs.fetch_blob(digest, archive)
+            await self._blobs.fetch(digest, archive)
             await asyncio.to_thread(_unpack, archive, draft / "code", digest)
             archive.unlink()
             with _locked(self._folder / f".{digest}.lock"):
@@ -81,7 +73,7 @@ class Workspace:
                 target = target / own
         with self._draft(ref.digest) as draft:
             archive = draft / "archive"
-            await self._blobs.fetch_blob(ref.digest, archive)
+            await self._blobs.place(ref.digest, archive)
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if ref.media == "bundle":

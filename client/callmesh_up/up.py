@@ -99,6 +99,8 @@ class _Mesh:
                 version=version("callmesh"),
                 node=NODE,
                 shared_cpu=True,
+                # The server's are on the same disk.
+                blobs_cap=0,
             ),
             InMemoryLink(server, NODE),
         )

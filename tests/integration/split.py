@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -102,6 +103,29 @@ class Split:
         found = [each for each in self.node_processes() if words in " ".join(command(each))]
         assert len(found) == 1, (words, [command(each) for each in self.node_processes()])
         return found[0]
+
+    def server_reads(self) -> int:
+        """Bytes that the server's process has read so far, from files and elsewhere."""
+        assert self._server is not None
+        return int(psutil.Process(self._server.pid).io_counters().read_chars)
+
+    @contextmanager
+    def script(self, file: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A user's script that runs for the block; it has to end well."""
+        running = subprocess.Popen(
+            [sys.executable, file, *arguments],
+            env=self.mesh.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        try:
+            yield running
+            assert running.wait(60) == 0
+        finally:
+            running.kill()
+            running.communicate()
 
     def log(self, which: str) -> str:
         """What a command has written since it started."""

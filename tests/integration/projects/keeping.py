@@ -55,3 +55,15 @@ async def twice(seconds: float) -> list[str]:
     """Sleep, and then call tasks, as code does that knows of no outage."""
     await asyncio.sleep(seconds)
     return list(await asyncio.gather(nap.aio(0.1), nap.aio(0.2)))
+
+
+@env.task
+def weigh(file: flyte.io.File, number: int) -> int:
+    """Read it; ``number`` makes each call another one."""
+    with file.open_sync() as opened:
+        return len(opened.read())
+
+
+@env.task
+async def weigh_often(file: flyte.io.File, times: int) -> list[int]:
+    return list(await asyncio.gather(*(weigh.aio(file, each) for each in range(times))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from callmesh_agent import retention
+from callmesh_agent.blobs import Blobs
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.environments import Environments
 from callmesh_agent.retention import Retention
@@ -22,10 +23,12 @@ async def test_what_cannot_be_removed_is_tried_again(tmp_path, monkeypatch):
         version="0",
     )
     reports = asyncio.Queue()
+    blobs = Blobs(settings.blobs_dir, settings.blobs_cap, None, set)
     kept = Retention(
         settings,
-        Workspace(settings.bundles_dir, blobs=None),
+        Workspace(settings.bundles_dir, blobs),
         Environments(settings.environments_dir, settings.python, {}),
+        blobs,
         reports.put_nowait,
     )
     looks = []
@@ -38,7 +41,12 @@ async def test_what_cannot_be_removed_is_tried_again(tmp_path, monkeypatch):
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         task = group.create_task(kept.keep(in_use, lambda _: None))
-        assert [each.kind for each in await reports.get()] == ["environments", "bundles", "logs"]
+        assert [each.kind for each in await reports.get()] == [
+            "environments",
+            "bundles",
+            "logs",
+            "blobs",
+        ]
         task.cancel()
 
 

@@ -10,6 +10,7 @@ import tarfile
 import pytest
 
 from callmesh_agent import shelf
+from callmesh_agent.blobs import Blobs
 from callmesh_agent.retention import BUNDLE_SECONDS
 from callmesh_agent.workspace import Workspace
 from callmesh_wire.errors import CallmeshError, DataLossError, FailedPreconditionError
@@ -57,7 +58,7 @@ def store():
 
 @pytest.fixture
 def workspace(tmp_path, store):
-    return Workspace(tmp_path / "bundles", store)
+    return Workspace(tmp_path / "bundles", Blobs(tmp_path / "blobs", 0, store, set))
 
 
 async def test_a_bundle_is_unpacked_once(workspace, store, tmp_path):

@@ -75,7 +75,10 @@ class Split:
         """Have it end as an operator does."""
         assert self._agent is not None
         self._agent.send_signal(number)
-        self._agent.wait(60)
+        try:
+            self._agent.wait(60)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end: {self.log('node')[-4000:]}") from None
 
     def cut_power(self) -> None:
         """End the whole node at once, with what a reboot takes away."""

@@ -75,6 +75,7 @@ async def _serve(options: ServerOptions, layout: Layout, say: Speaker, told: Tol
             )
             gc.freeze()
             say.ready(_told(server.api_port, server.node_port, options, layout))
+            hosting.tell_service_manager()
             await stop.wait()
             say.ending()
             await parts.end()

@@ -6,8 +6,11 @@ Shared by `callmesh up`, `callmesh server` and `callmesh agent`.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -63,6 +66,17 @@ def sentences(problem: Exception, layout: Layout) -> list[str]:
     if isinstance(problem, OSError) and is_of_state(layout, problem):
         return [unusable(layout, problem)]
     raise problem
+
+
+def tell_service_manager() -> None:
+    """Say to a systemd that waits for it (Type=notify) that this process has started."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    # A leading @ stands for the NUL of the abstract namespace.
+    name = f"\0{address[1:]}" if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting, suppress(OSError):
+        waiting.sendto(b"READY=1", name)
 
 
 class Parts:

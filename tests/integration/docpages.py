@@ -5,7 +5,8 @@ A fenced block is one of
 - `python`, `toml`, `text` … whose first line is ``# file: NAME``: written to the
   page's folder (``# file: NAME, continued`` adds to it);
 - `console`: lines after ``$ `` are run in that folder, what follows is compared;
-- `python other-product`: the code of somebody else's product, not run.
+- `python other-product`: the code of somebody else's product, not run;
+- `console of a cluster`: needs Kubernetes; test_pods.py runs what it runs in pods.
 
 Of what a command prints, all of standard output must be shown and, of standard
 error, what is shown must occur in this order; lines of progress need not. Ports,
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 ANYTHING = "…"
+CLUSTER = "console of a cluster"
 INTERRUPTED = "^C"
 ELSEWHERE = "(another terminal) $ "
 _FENCE = re.compile(r"^```(.*)$")
@@ -158,7 +160,7 @@ class Reader:
             if block.info == "console":
                 for command in commands(block):
                     self._run(command)
-            elif not block.info.endswith("other-product"):
+            elif block.info != CLUSTER and not block.info.endswith("other-product"):
                 self._write(block)
         assert not self.waiting, f"{self.page.name}: never run: {self.waiting}"
 
@@ -180,7 +182,7 @@ class Reader:
             self._follow(command, where)
             return
         done = subprocess.run(
-            self._shell(command.text), **self._place, capture_output=True, timeout=100, check=False
+            self.shell(command.text), **self._place, capture_output=True, timeout=100, check=False
         )
         printed = f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         fails = any(line.startswith(("error:", "E  ")) for line in command.shown)
@@ -195,13 +197,13 @@ class Reader:
         log.unlink(missing_ok=True)
         with log.open("ab") as output:
             running = subprocess.Popen(
-                self._shell(f"exec {command.text}"), **self._place, stdout=output, stderr=output
+                self.shell(f"exec {command.text}"), **self._place, stdout=output, stderr=output
             )
         try:
             for line in filter(str.strip, command.shown):
                 if line.startswith(ELSEWHERE):
                     with log.open("ab") as output:
-                        elsewhere = self._shell(f"{line.removeprefix(ELSEWHERE)} && echo")
+                        elsewhere = self.shell(f"{line.removeprefix(ELSEWHERE)} && echo")
                         subprocess.run(
                             elsewhere, **self._place, stdout=output, stderr=output, check=True
                         )
@@ -216,7 +218,8 @@ class Reader:
         assert running.returncode in (0, 130), f"{where} exited {running.returncode}"
         self._seen(command.text)
 
-    def _shell(self, text: str) -> list[str]:
+    def shell(self, text: str) -> list[str]:
+        """What runs a command of the page."""
         for written, meant in self.replaced.items():
             text = text.replace(written, meant)
         return ["bash", "-c", text]

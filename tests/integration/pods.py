@@ -28,13 +28,21 @@ MANIFEST = ROOT / "deploy" / "kubernetes" / "callmesh.yaml"
 SECRET = "callmesh-join-token"
 
 
+OBJECTS = {
+    (each["kind"], each["metadata"]["name"]): each
+    for each in yaml.safe_load_all(MANIFEST.read_text())
+}
+
+
+def has(kind: str, name: str) -> bool:
+    """Whether the manifest has an object."""
+    return (kind, name) in OBJECTS
+
+
 def spec_of(kind: str, name: str) -> dict[str, Any]:
     """The pod that an object of the manifest makes."""
-    for each in yaml.safe_load_all(MANIFEST.read_text()):
-        if (each["kind"], each["metadata"]["name"]) == (kind, name):
-            found: dict[str, Any] = each["spec"]["template"]["spec"]
-            return found
-    raise AssertionError(f"no {kind} {name}")
+    found: dict[str, Any] = OBJECTS[kind, name]["spec"]["template"]["spec"]
+    return found
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from mesh import ROOT, eventually
 
+HOST = "worker-1"
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
 CALLMESH = "/opt/callmesh/bin/callmesh"
 
@@ -109,6 +110,8 @@ def _furnished(folder: Path) -> list[str]:
         f"mount --bind {folder}/venv /opt/callmesh",
         "mount -t tmpfs -o mode=755 tmpfs /run",
         "mount -t tmpfs -o mode=755 tmpfs /var/lib",
+        f"hostname {HOST}",
+        f"echo {HOST} > /etc/hostname",
         "ip link set lo up",
         *(f"ip address add {each}/32 dev lo" for each in ADDRESSES),
     ]

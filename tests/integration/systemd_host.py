@@ -57,6 +57,13 @@ class SystemdHost(Sealed):
         found = "/var/lib/callmesh-server"
         return self.run(CALLMESH, *arguments, check=check, CALLMESH_STATE_DIR=found)
 
+    def install(self) -> None:
+        """Put units, their options and the user where they belong."""
+        self.run("sh", "-c", f"cp {UNITS}/*.service /etc/systemd/system/")
+        self.run("sh", "-c", f"mkdir /etc/callmesh; cp {UNITS}/*.env /etc/callmesh/")
+        self.run("systemd-sysusers", f"{UNITS}/callmesh.sysusers")
+        self.systemctl("daemon-reload")
+
     def pids(self, unit: str) -> list[int]:
         """The processes of a unit, as the init's namespace numbers them."""
         listed = self.run("cat", f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs", check=False)
@@ -113,7 +120,6 @@ def _write_units(folder: Path) -> None:
             f"[Unit]\nDescription={target}\nDefaultDependencies=no\n"
         )
     for unit in UNITS.glob("*.service"):
-        shutil.copy(unit, units)
         drop_in = units / f"{unit.name}.d"
         drop_in.mkdir()
         log = folder / f"{unit.stem}.log"
@@ -124,13 +130,11 @@ def _write_units(folder: Path) -> None:
 
 def _boot(folder: Path) -> list[str]:
     return [
-        "mkdir -p /etc/callmesh",
-        f"cp {UNITS}/*.env /etc/callmesh/",
+        f"rm -rf /etc/systemd/system; cp -r {folder}/units /etc/systemd/system",
         "umount --lazy /sys/fs/cgroup",
         "mount -t tmpfs tmpfs /sys/fs/cgroup || true",
         "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-        f"systemd-sysusers {UNITS}/callmesh.sysusers",
         "mount --make-rshared /",
-        f"export container=other SYSTEMD_UNIT_PATH={folder}/units SYSTEMD_LOG_TARGET=console",
+        "export container=other SYSTEMD_UNIT_PATH=/etc/systemd/system SYSTEMD_LOG_TARGET=console",
         f"exec {INIT} --system --unit=multi-user.target",
     ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docpages import Reader, blocks, commands, difference
+from docpages import CLUSTER, Reader, blocks, commands, difference
 from mesh import ROOT, Mesh
 
 pytestmark = pytest.mark.slow
@@ -18,6 +18,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "reference" not in p.relative_to(DOCS).parts)
 RUN = [page for page in PAGES if any(b.info == "console" for b in blocks(page))]
 OTHERS = "coming-from-"
+# Needs machines of its own: run by test_several_machines.py.
+MACHINES = DOCS / "several-machines.md"
 
 
 def starts_a_mesh(page: Path) -> bool:
@@ -45,7 +47,7 @@ def mesh_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         shared.cli("delete", "app", app["name"])
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [p for p in RUN if p != MACHINES], ids=lambda page: page.stem)
 def test_what_a_page_shows_is_what_happens(page: Path, mesh_of: Mesh, tmp_path: Path) -> None:
     folder = tmp_path / "page"
     folder.mkdir()
@@ -83,6 +85,8 @@ def test_every_block_is_one_that_is_run() -> None:
             where = f"{page.name}:{block.line}"
             if block.info.endswith("other-product"):
                 assert page.name.startswith(OTHERS), f"{where}: others' code has no place here"
+            elif block.info == CLUSTER:
+                assert page == MACHINES, f"{where}: test_pods.py does not read this page"
             else:
                 assert block.info == "console" or block.file, f"{where}: nobody runs `{block.info}`"
                 assert page in RUN, f"{where}: no command of this page runs it"

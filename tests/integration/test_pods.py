@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 
+import pods
 import pytest
 import sealed
+from docpages import CLUSTER, blocks, commands
 from mesh import ROOT, eventually
 from pods import Cluster, Pod, cluster, spec_of
 from sealed import ADDRESSES
@@ -20,14 +23,14 @@ PROBE = SERVER["containers"][0]["livenessProbe"]
 EXPORT = ("cat", "/var/lib/callmesh/server/join.token")
 
 
-def start_server(pods: Cluster) -> Pod:
-    server = pods.start("server", SERVER, POD_IP=ADDRESSES[0])
+def start_server(machine: Cluster) -> Pod:
+    server = machine.start("server", SERVER, POD_IP=ADDRESSES[0])
     eventually(60, "the server's startup probe", lambda: server.accepts(ADDRESSES[0], 7434))
     return server
 
 
-def start_agent(pods: Cluster) -> Pod:
-    agent = pods.start("agent", AGENT, POD_IP=ADDRESSES[1], NODE_NAME=NODE, ZONE="eu-west-1a")
+def start_agent(machine: Cluster) -> Pod:
+    agent = machine.start("agent", AGENT, POD_IP=ADDRESSES[1], NODE_NAME=NODE, ZONE="eu-west-1a")
     eventually(60, "the agent's startup probe", lambda: agent.accepts(ADDRESSES[1], 7480))
     return agent
 
@@ -35,12 +38,12 @@ def start_agent(pods: Cluster) -> Pod:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Pod, Pod]]:
     sealed.require("tests of the Kubernetes pods")
-    with cluster(tmp_path_factory.mktemp("pods")) as pods:
-        server = start_server(pods)
+    with cluster(tmp_path_factory.mktemp("pods")) as machine:
+        server = start_server(machine)
         token = server.exec(*EXPORT)
         assert not token.returncode, token.stderr
-        pods.create_secret(token.stdout)
-        yield pods, server, start_agent(pods)
+        machine.create_secret(token.stdout)
+        yield machine, server, start_agent(machine)
 
 
 def node(server: Pod) -> dict[str, str]:
@@ -57,9 +60,29 @@ def call(server: Pod, agent: Pod) -> str:
     )  # fmt: skip
 
 
-def test_the_manifest_says_how_the_token_gets_into_the_secret() -> None:
-    written = (ROOT / "deploy" / "kubernetes" / "callmesh.yaml").read_text()
-    assert f"exec deployment/callmesh-server -- {' '.join(EXPORT)} |" in written
+def test_what_guide_and_manifest_tell_to_run_is_run_in_the_pods(
+    running: tuple[Cluster, Pod, Pod],
+) -> None:
+    manifest = (ROOT / "deploy" / "kubernetes" / "callmesh.yaml").read_text()
+    guide = [
+        command.text
+        for block in blocks(ROOT / "docs" / "several-machines.md")
+        if block.info == CLUSTER
+        for command in commands(block)
+    ]
+    into_secret = next(each for each in guide if "create secret" in each)
+    said = " ".join(line.removeprefix("#").strip() for line in manifest.splitlines()[:10])
+    assert into_secret in said
+    assert f" {pods.SECRET} --from-file=join.token=/dev/stdin" in into_secret
+    for each in guide:
+        for kind, name in re.findall(r"\b(deployment|service)/(\S+)", each):
+            assert pods.has(kind.title(), name), each
+        for file in re.findall(r"-f (\S+)", each):
+            assert (ROOT / file).exists()
+        inside = re.search(r"exec deployment/callmesh-server -- ([^|]+)", each)
+        if inside:
+            done = running[1].exec(*inside[1].split())
+            assert done.returncode == 0 and done.stdout, each
 
 
 def test_a_node_joins_and_runs_an_app(running: tuple[Cluster, Pod, Pod]) -> None:
@@ -87,12 +110,12 @@ def test_the_liveness_probe_sees_a_server_that_stands_still(
 
 
 def test_pods_come_back_on_their_volumes(running: tuple[Cluster, Pod, Pod]) -> None:
-    pods, server, agent = running
+    machine, server, agent = running
     assert server.end() == 0
     assert call(server, agent) == '{"euros":1.04}'
-    server = start_server(pods)
+    server = start_server(machine)
     eventually(60, "the node is back", lambda: node(server))
     assert agent.end() == 0
-    agent = start_agent(pods)
+    agent = start_agent(machine)
     eventually(60, "the node is back", lambda: node(server))
     eventually(60, "the app is back", lambda: call(server, agent) == '{"euros":1.04}')

@@ -120,6 +120,7 @@ class DataPlane:
                 each.inbound_port,
                 each.mesh_name,
                 each.speaks_grpc,
+                each.open,
             )
             for name, each in rotation.items()
         }

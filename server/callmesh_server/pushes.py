@@ -8,6 +8,7 @@ from callmesh_server.core.world import DesiredKey, ViewKey, World
 from callmesh_server.routed import Routed
 from callmesh_server.sessions import Sessions
 from callmesh_server.store.secrets import Secrets
+from callmesh_server.withdrawn import Withdrawn
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2, registry_pb2
 
@@ -29,6 +30,9 @@ class Pushes:
         self._secrets = secrets
         self._changes = changes
         self._routed = routed
+        self._withdrawn = Withdrawn(world, sessions.push_desired)
+        self.taken = self._withdrawn.taken
+        self.never_tells = self._withdrawn.never_tells
         # Grows over restarts as well: an agent may compare with what it has on disk.
         self._version = epoch << 32
         self._view = node_pb2.MeshView()
@@ -57,6 +61,7 @@ class Pushes:
         self._version += 1
         wanted = view.desired_set(self._world, node, self._version)
         for item in wanted.instances:
+            item.called_elsewhere = self._withdrawn.is_called_elsewhere(item.instance)
             spec = item.spec
             if spec.secrets:
                 values = self._secrets.values(spec.project, spec.domain, spec.secrets)
@@ -82,6 +87,7 @@ class Pushes:
             self._view = fresh
             self._tell(fresh)
         self._routed.viewed(self._view.version)
+        self._withdrawn.viewed(self._view)
         return changed
 
     def _tell(self, fresh: node_pb2.MeshView) -> None:

@@ -51,6 +51,14 @@ class Pushes(Protocol):
         """Everything that the node shall run, with secrets."""
         ...
 
+    def taken(self, node: str, version: int) -> None:
+        """The node's Envoy routes by this view."""
+        ...
+
+    def never_tells(self, node: str) -> None:
+        """The node does not say by which view its Envoy routes."""
+        ...
+
 
 @dataclass(eq=False, slots=True)
 class _Session:
@@ -72,12 +80,13 @@ class _Session:
     def take(self) -> list[node_pb2.ServerMessage]:
         batch = list(self.outbox)
         self.outbox.clear()
-        if self.desired is not None:
-            batch.append(node_pb2.ServerMessage(desired=self.desired))
-            self.desired = None
+        # What replaces an instance can be called before that one is told to go.
         if self.view is not None:
             batch.append(node_pb2.ServerMessage(mesh_view=self.view))
             self.view = None
+        if self.desired is not None:
+            batch.append(node_pb2.ServerMessage(desired=self.desired))
+            self.desired = None
         return batch
 
 
@@ -227,6 +236,8 @@ class Sessions:
         self._sessions[hello.node] = session
         if hello.tells_views:
             self._routed.joined(hello.node)
+        else:
+            self._pushes.never_tells(hello.node)
         self._react(lambda world, now: liveness.joined(world, hello, now, self._lease))
         session.desired = self._pushes.desired(hello.node)
         session.view = self._pushes.view()
@@ -272,6 +283,7 @@ class Sessions:
                 self._ports_taken(node, message.ports_taken.ports)
             case "view_taken":
                 self._routed.taken(node, message.view_taken.version)
+                self._pushes.taken(node, message.view_taken.version)
             case "log":
                 self._logged(node, message.log)
             case "hello":

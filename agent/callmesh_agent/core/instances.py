@@ -2,9 +2,9 @@
 
 `advance` looks at the whole picture (what is wanted, what the process does,
 what is on disk) and takes the next step that is possible; every event that
-concerns an instance ends in it. Calls in flight are spared by an order that
-must not change: out of rotation, acknowledged by Envoy, connections gone or
-the drain time up, TERM, KILL.
+concerns an instance ends in it. Calls are spared by an order that must not
+change: out of this node's rotation, out of every other node's, closed to them
+too and acknowledged by Envoy, connections gone or the drain time up, TERM, KILL.
 """
 
 from __future__ import annotations
@@ -220,14 +220,27 @@ def _end(draft: Draft, instance: Instance) -> None:
         case Phase.STARTING:
             pass
         case Phase.READY if not at_once:
-            limit = _drain_limit(draft, instance)
-            leaving = replace(instance, wake_at=draft.now + limit)
-            become(draft, leaving, Phase.LEAVING, message="takes no new calls", keep_wake=True)
-            draft.do(EndProbe(instance.id), LeaveRotation(instance.id, instance.generation))
+            draft.do(EndProbe(instance.id))
+            if desired is not None and desired.called_elsewhere:
+                yielding = replace(instance, wake_at=draft.now + draft.limits.yielding)
+                message = "takes calls of nodes that have not heard yet that it goes"
+                become(draft, yielding, Phase.YIELDING, message=message, keep_wake=True)
+            else:
+                _leave(draft, instance)
+        case Phase.YIELDING if not at_once:
+            heard = desired is None or instance.unwanted or not desired.called_elsewhere
+            if heard or due:
+                _leave(draft, instance)
         case Phase.LEAVING | Phase.EMPTYING if not at_once and not due:
             pass
         case _:
             terminate(draft, instance, "is being ended")
+
+
+def _leave(draft: Draft, instance: Instance) -> None:
+    leaving = replace(instance, wake_at=draft.now + _drain_limit(draft, instance))
+    become(draft, leaving, Phase.LEAVING, message="takes no new calls", keep_wake=True)
+    draft.do(LeaveRotation(instance.id, instance.generation))
 
 
 def terminate(draft: Draft, instance: Instance, message: str) -> None:

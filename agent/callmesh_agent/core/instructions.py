@@ -11,7 +11,7 @@ from callmeshpb.v1 import common_pb2, node_pb2
 
 @dataclass(frozen=True, slots=True)
 class LocalEndpoint:
-    """Where an instance of this node is called; ``ready``: it takes new calls."""
+    """Where an instance of this node is called; ``ready``: it takes new calls of this node."""
 
     address: str
     port: int
@@ -20,6 +20,8 @@ class LocalEndpoint:
     inbound_port: int = 0
     mesh_name: str = ""
     speaks_grpc: bool = False
+    # It takes new calls of other nodes.
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

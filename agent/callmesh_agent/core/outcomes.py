@@ -20,7 +20,8 @@ from callmesh_wire.backoff import Backoff
 from callmeshpb.v1 import scheduler_pb2, supervisor_pb2
 
 CRASH_BACKOFF = Backoff(base=0.5, factor=2.0, cap=60.0)
-_ALIVE = {Phase.PROBING, Phase.READY, Phase.UNHEALTHY, Phase.LEAVING, Phase.EMPTYING}
+_GOING = {Phase.YIELDING, Phase.LEAVING, Phase.EMPTYING}
+_ALIVE = {Phase.PROBING, Phase.READY, Phase.UNHEALTHY, *_GOING}
 
 
 def adopt(draft: Draft, process: supervisor_pb2.Process) -> None:
@@ -84,7 +85,7 @@ def exited(draft: Draft, process: supervisor_pb2.Process, log_tail: tuple[str, .
         return
     if instance.process is not None and instance.process.pid != process.pid:
         return
-    was_wanted_gone = instance.phase in (Phase.LEAVING, Phase.EMPTYING) or (
+    was_wanted_gone = instance.phase in _GOING or (
         instance.phase is Phase.TERMINATING and not instance.failing
     )
     ended = replace(

@@ -20,6 +20,7 @@ _STATES: dict[Phase, scheduler_pb2.InstanceState] = {
     Phase.READY: scheduler_pb2.INSTANCE_STATE_READY,
     Phase.UNHEALTHY: scheduler_pb2.INSTANCE_STATE_UNHEALTHY,
     Phase.BACKOFF: scheduler_pb2.INSTANCE_STATE_BACKOFF,
+    Phase.YIELDING: scheduler_pb2.INSTANCE_STATE_DRAINING,
     Phase.LEAVING: scheduler_pb2.INSTANCE_STATE_DRAINING,
     Phase.EMPTYING: scheduler_pb2.INSTANCE_STATE_DRAINING,
     Phase.TERMINATING: scheduler_pb2.INSTANCE_STATE_DRAINING,
@@ -50,6 +51,7 @@ def _endpoint(instance: Instance, labels: Mapping[str, str]) -> LocalEndpoint:
         inbound_port=inbound_port(labels),
         mesh_name=labels.get("mesh_name", ""),
         speaks_grpc=labels.get("protocol") == "grpc",
+        open=instance.phase in (Phase.READY, Phase.YIELDING),
     )
 
 

@@ -26,6 +26,8 @@ class Limits:
     startup: float = 60.0
     # For calls in flight, where the app does not say.
     drain: float = 30.0
+    # For other nodes to hear that an instance goes, before it refuses their calls.
+    yielding: float = 20.0
     # From TERM to KILL.
     kill: float = 10.0
     # After so long in health, a crash is the first one again.
@@ -64,6 +66,7 @@ class Phase(Enum):
     READY = "ready"
     UNHEALTHY = "unhealthy"
     BACKOFF = "backoff"
+    YIELDING = "yielding"
     LEAVING = "leaving"
     EMPTYING = "emptying"
     TERMINATING = "terminating"

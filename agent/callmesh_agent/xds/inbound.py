@@ -97,7 +97,7 @@ def _routes(name: str, instance: LocalInstance, names: Iterable[str]) -> Resourc
                         "domains": list(dict.fromkeys((*LOOPBACK_HOSTS, *names))),
                         "routes": [
                             _forward(name, instance)
-                            if instance.ready or instance.speaks_grpc
+                            if instance.open or instance.speaks_grpc
                             else refused
                         ],
                     },

@@ -24,6 +24,8 @@ class LocalInstance:
     inbound_port: int = 0
     mesh_name: str = ""
     speaks_grpc: bool = False
+    # It takes calls of other nodes, for which it may be ready longer than for this one.
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,7 @@ class DesiredSet(_message.Message):
     def __init__(self, version: _Optional[int] = ..., instances: _Optional[_Iterable[_Union[DesiredInstance, _Mapping]]] = ...) -> None: ...
 
 class DesiredInstance(_message.Message):
-    __slots__ = ("instance", "spec", "secret_env", "secret_files")
+    __slots__ = ("instance", "spec", "secret_env", "secret_files", "called_elsewhere")
     class SecretEnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -248,11 +248,13 @@ class DesiredInstance(_message.Message):
     SPEC_FIELD_NUMBER: _ClassVar[int]
     SECRET_ENV_FIELD_NUMBER: _ClassVar[int]
     SECRET_FILES_FIELD_NUMBER: _ClassVar[int]
+    CALLED_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
     instance: _scheduler_pb2.Instance
     spec: _scheduler_pb2.AppSpec
     secret_env: _containers.ScalarMap[str, str]
     secret_files: _containers.ScalarMap[str, bytes]
-    def __init__(self, instance: _Optional[_Union[_scheduler_pb2.Instance, _Mapping]] = ..., spec: _Optional[_Union[_scheduler_pb2.AppSpec, _Mapping]] = ..., secret_env: _Optional[_Mapping[str, str]] = ..., secret_files: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+    called_elsewhere: bool
+    def __init__(self, instance: _Optional[_Union[_scheduler_pb2.Instance, _Mapping]] = ..., spec: _Optional[_Union[_scheduler_pb2.AppSpec, _Mapping]] = ..., secret_env: _Optional[_Mapping[str, str]] = ..., secret_files: _Optional[_Mapping[str, bytes]] = ..., called_elsewhere: bool = ...) -> None: ...
 
 class MeshView(_message.Message):
     __slots__ = ("version", "services")

@@ -58,7 +58,7 @@ class NodeServiceServicer(object):
 
     def Session(self, request_iterator, context):
         """The only liveness channel of a node. The agent's first item is `hello`;
-        the server answers `welcome`, then `desired` and `mesh_view` in full, and
+        the server answers `welcome`, then `mesh_view` and `desired` in full, and
         again after every change. Everything the server sends is level-based: a
         reconnect is the same messages again. The agent answers with one report of
         every instance that it has and, once its workers have spoken, of every

@@ -105,7 +105,7 @@ def _adjust(
     if not shift.lacks:
         return _Adjusted([])
     name = AppName(spec.project, spec.domain, spec.name)
-    found = pick_for_instance(world, name, spec)
+    found = pick_for_instance(world, name, spec, revision)
     if not found.node:
         return _Adjusted([], found)
     instance = Instance(

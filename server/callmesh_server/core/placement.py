@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from callmesh_server.core.revisions import hard_coded_port, spec_of
 from callmesh_server.core.world import NO_USAGE, NOTHING, Demand, NodeState, World, app_of
 from callmesh_wire.names import AppName
-from callmeshpb.v1.scheduler_pb2 import AppSpec
+from callmeshpb.v1.scheduler_pb2 import INSTANCE_INTENT_RUN, AppSpec
 
 NO_NODE = "no node has joined: start one with `callmesh up`"
 
@@ -69,18 +70,24 @@ def pick_for_run(world: World, demand: Demand) -> Placement:
     return Placement(best) if best else Placement("", tuple(rejections))
 
 
-def pick_for_instance(world: World, app: AppName, spec: AppSpec) -> Placement:
-    """The node with fewest instances of the app, then of all apps; ties by name."""
+def pick_for_instance(world: World, app: AppName, spec: AppSpec, revision: int) -> Placement:
+    """The node with fewest instances that stay: of the app's revision, of the app, of all.
+
+    Ties by name. What is on its way out says nothing about where its successor
+    belongs.
+    """
     fits, rejections = [], []
-    own = world.instances_of_app.get(app, NOTHING)
+    staying = [each for each in world.instances_of(app) if each.intent == INSTANCE_INTENT_RUN]
+    of_app = Counter(each.node for each in staying)
+    of_revision = Counter(each.node for each in staying if each.revision == revision)
     for name, state in world.nodes.items():
         rejection = _unfit_for_instance(world, state, spec)
         if rejection is not None:
             rejections.append(rejection)
             continue
         here = world.instances_on_node.get(name, NOTHING)
-        fits.append((len(own & here), len(here), name))
-    return Placement(min(fits)[2]) if fits else Placement("", tuple(rejections))
+        fits.append((of_revision[name], of_app[name], len(here), name))
+    return Placement(min(fits)[-1]) if fits else Placement("", tuple(rejections))
 
 
 def _unfit_for_run(world: World, state: NodeState, demand: Demand) -> Rejection | None:

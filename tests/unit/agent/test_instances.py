@@ -30,7 +30,7 @@ def test_a_ready_instance_is_published_before_it_is_reported(node, tools):
     node.want(tools.desired())
     node.started(WEB)
     made = node.ready(WEB, port=9000)
-    assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=True)})
+    assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=True, open=True)})
     (report,) = tools.of(do.ReportInstance, made)
     assert report.report.status.state == scheduler_pb2.INSTANCE_STATE_READY
 
@@ -142,6 +142,42 @@ def test_a_drain_takes_its_steps_in_order(node, tools):
     assert node.state.instances == {}
 
 
+def test_other_nodes_calls_are_taken_until_those_have_heard(node, tools):
+    serving(node, tools)
+    going = tools.desired(intent=scheduler_pb2.INSTANCE_INTENT_DRAIN)
+    going.called_elsewhere = True
+    made = node.want(going)
+    assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=False, open=True)})
+    assert tools.of(do.LeaveRotation, made) == []
+    assert tools.of(do.LeaveRotation, node.advance(5)) == []
+    going.called_elsewhere = False
+    made = node.want(going)
+    assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=False)})
+    assert do.LeaveRotation(WEB, 1) in made
+    # The drain's time runs from here.
+    node.feed(events.RotationLeft(WEB, 1))
+    assert tools.of(do.SignalProcess, node.advance(29.9)) == []
+    assert tools.of(do.SignalProcess, node.advance(0.2))
+
+
+def test_a_node_that_never_hears_holds_up_nobody_for_ever(node, tools):
+    serving(node, tools)
+    going = tools.desired(intent=scheduler_pb2.INSTANCE_INTENT_DRAIN)
+    going.called_elsewhere = True
+    node.want(going)
+    assert tools.of(do.LeaveRotation, node.advance(19.9)) == []
+    assert tools.of(do.LeaveRotation, node.advance(0.2))
+
+
+def test_a_stop_minds_no_other_node(node, tools):
+    serving(node, tools)
+    going = tools.desired(intent=scheduler_pb2.INSTANCE_INTENT_DRAIN)
+    going.called_elsewhere = True
+    node.want(going)
+    going.instance.intent = scheduler_pb2.INSTANCE_INTENT_STOP
+    assert tools.of(do.SignalProcess, node.want(going))
+
+
 def test_a_drain_ends_when_its_time_is_up(node, tools):
     serving(node, tools)
     node.want(tools.desired(intent=scheduler_pb2.INSTANCE_INTENT_DRAIN))
@@ -240,7 +276,7 @@ def test_a_lost_listener_takes_it_out_until_it_is_back(node, tools):
     made = node.feed(events.InstanceUnwell(WEB, 1, "gone", listener_lost=True))
     assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=False)})
     made = node.ready(WEB)
-    assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=True)})
+    assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=True, open=True)})
 
 
 def test_a_listener_that_does_not_come_back_ends_it(node, tools):

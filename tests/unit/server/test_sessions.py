@@ -30,7 +30,7 @@ def kinds(messages: Any) -> list[str]:
 
 async def test_a_session_begins_with_welcome_and_the_whole_picture(mesh: Any) -> None:
     await mesh.agent.until(lambda: "mesh_view" in kinds(mesh.agent.received))
-    assert kinds(mesh.agent.received)[:2] == ["welcome", "desired"]
+    assert kinds(mesh.agent.received)[:3] == ["welcome", "mesh_view", "desired"]
     welcome = mesh.agent.received[0].welcome
     assert (welcome.epoch, welcome.lease.seconds) == (1, 15)
 

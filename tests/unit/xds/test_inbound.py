@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INGRESS = Ingress("127.0.0.1", 7480, "/run/web.sock")
 
-ONE = LocalInstance("127.0.0.1", 9000, ready=True, inbound_port=30001, mesh_name="shop")
+ONE = LocalInstance("127.0.0.1", 9000, ready=True, inbound_port=30001, mesh_name="shop", open=True)
 NAME = "inbound/shop-1-one"
 
 
@@ -51,7 +51,7 @@ def test_a_ready_instance_is_called_on_the_nodes_address(world: World) -> None:
 
 def test_one_that_takes_no_calls_says_so_in_a_way_that_lets_callers_repeat(world: World) -> None:
     before = made(world, ONE)
-    after = made(world, replace(ONE, ready=False), before)
+    after = made(world, replace(ONE, ready=False, open=False), before)
     [route] = own_host(after)["routes"]
     assert route["direct_response"]["status"] == 503
     assert route["response_headers_to_add"][0]["header"]["key"] == UNSENT
@@ -62,10 +62,16 @@ def test_one_that_takes_no_calls_says_so_in_a_way_that_lets_callers_repeat(world
 
 def test_a_grpc_instance_that_leaves_takes_calls_for_as_long_as_they_come(world: World) -> None:
     before = made(world, replace(ONE, speaks_grpc=True))
-    after = made(world, replace(ONE, speaks_grpc=True, ready=False), before)
+    after = made(world, replace(ONE, speaks_grpc=True, ready=False, open=False), before)
     assert own_host(after)["routes"][0]["route"]["cluster"] == NAME
     idle = as_dict(after.envoy.clusters[NAME])["typed_extension_protocol_options"]
     assert "'idle_timeout': '1.500s'" in str(idle)
+
+
+def test_it_may_be_open_to_others_for_longer_than_to_its_own_node(world: World) -> None:
+    before = made(world, ONE)
+    after = made(world, replace(ONE, ready=False), before)
+    assert after.envoy.routes[NAME].value == before.envoy.routes[NAME].value
 
 
 def test_it_answers_to_the_apps_names_and_no_others(world: World) -> None:

@@ -93,8 +93,23 @@ def test_instances_spread_over_the_nodes(core):
     core.join("n2")
     core.deploy(app_spec(min_replicas=3))
     assert sorted(each.node for each in core.instances("web")) == ["n1", "n1", "n2"]
-    assert pick_for_instance(core.world, WEB, app_spec()).node == "n2"
+    assert pick_for_instance(core.world, WEB, app_spec(), 1).node == "n2"
     assert core.instances("web")[0].intent == pb.INSTANCE_INTENT_RUN
+
+
+def test_each_revision_is_spread_whatever_is_leaving(core):
+    for name in ("n2", "n3"):
+        core.join(name)
+    for revision in range(1, 5):
+        core.deploy(app_spec(min_replicas=3, env_vars={"REVISION": str(revision)}))
+        core.ready("web")
+        here = [each for each in core.instances("web") if each.revision == revision]
+        assert sorted(each.node for each in here) == ["n1", "n2", "n3"]
+        # The drain is slow on one node.
+        for each in core.instances("web"):
+            if each.intent != pb.INSTANCE_INTENT_RUN and each.node != "n2":
+                core.gone(each.id)
+    assert [each.node for each in core.instances("web") if each.revision < 4] == ["n2"] * 3
 
 
 def test_a_run_may_ask_for_more_than_its_task() -> None:

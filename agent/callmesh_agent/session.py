@@ -26,7 +26,7 @@ from callmesh_wire.errors import (
 from callmeshpb.v1 import common_pb2, node_pb2
 
 PROTOCOL_VERSION = 1
-RECONNECT = Backoff(base=0.05, factor=2.0, cap=5.0)
+RECONNECT = Backoff(base=0.05, factor=2.0, cap=1.0)
 DEFAULT_LEASE = 10.0
 _FINAL = (FailedPreconditionError, PermissionDeniedError, UnauthenticatedError)
 log = logging.getLogger("callmesh.agent")

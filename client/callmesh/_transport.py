@@ -19,7 +19,7 @@ from callmesh_wire.backoff import Backoff
 
 Answer = TypeVar("Answer", bound=Message)
 
-RECONNECT = Backoff(base=0.05, factor=2.0, cap=2.0)
+RECONNECT = Backoff(base=0.05, factor=2.0, cap=1.0)
 
 
 class Transport(Protocol):

@@ -28,7 +28,7 @@ CLIENT_OPTIONS = [
     *_LIMITS,
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # An HTTP proxy in the environment is not for a control plane.
     ("grpc.enable_http_proxy", 0),
 ]

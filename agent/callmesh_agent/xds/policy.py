@@ -29,6 +29,9 @@ IDEMPOTENT_METHODS = "GET|HEAD|OPTIONS|PUT|DELETE|TRACE"
 RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request,retriable-headers"
 RETRY_IDEMPOTENT = f"{RETRY_UNSEEN},reset,gateway-error"
 
+# To a node that is cut off from the others most choices are bad at first.
+RETRIES = 5
+
 # Envoy's defaults (1,024 connections and calls, 3 retries at once) are limits
 # for a fleet behind one edge: here one killed instance under 32 callers turns
 # into 503s, and every open WebSocket counts as a call. What protects a node is
@@ -114,7 +117,7 @@ def _http_route(policy: CallPolicy, match: dict[str, Any], retry_on: str) -> dic
             "retry_policy": {
                 "retry_on": retry_on,
                 "retriable_headers": [{"name": UNSENT, "present_match": True}],
-                "num_retries": 3,
+                "num_retries": RETRIES,
                 "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
                 "retry_host_predicate": [
                     {
@@ -175,6 +178,10 @@ def cluster_policy(protocol: common_pb2.Protocol) -> dict[str, Any]:
     return {
         **upstream_protocol(grpc=protocol == common_pb2.PROTOCOL_GRPC),
         "lb_policy": "ROUND_ROBIN",
+        # Those that are ejected are called only where nothing else is left. By
+        # default that is so where half of them are: a node that is cut off from
+        # the others would call those more often than its own.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         # A node that was cut off: idle connections to it, and those with a call.
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_time": 2, "keepalive_interval": 1, "keepalive_probes": 3}

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 
 from callmesh_server.core.times import seconds
-from callmesh_server.core.world import World
+from callmesh_server.core.world import NodeState, World
 from callmesh_wire.names import NameProblem, check_label, check_node, check_zone
 from callmeshpb.v1.node_pb2 import NodeHello
 
@@ -25,8 +25,8 @@ def refusal(hello: NodeHello, world: World, now: float) -> str:
     except NameProblem as problem:
         return str(problem)
     return (
-        _other_version(hello) or _clock_wrong(hello, now) or _taken(hello, world)
-        or _address_wrong(hello, world)
+        _other_version(hello) or _clock_wrong(hello, now) or _taken(hello, world, now)
+        or _address_wrong(hello, world, now)
     )  # fmt: skip
 
 
@@ -69,9 +69,14 @@ def _clock_wrong(hello: NodeHello, now: float) -> str:
     )
 
 
-def _taken(hello: NodeHello, world: World) -> str:
+def _is_gone(state: NodeState, now: float) -> bool:
+    """Nothing was heard of it for a lease: its name and address are free."""
+    return state.lost or now >= state.heard_until
+
+
+def _taken(hello: NodeHello, world: World, now: float) -> str:
     known = world.nodes.get(hello.node)
-    if known is None or known.lost or not known.record.key_digest:
+    if known is None or _is_gone(known, now) or not known.record.key_digest:
         return ""
     if known.record.key_digest == key_digest(hello):
         return ""
@@ -82,7 +87,7 @@ def _taken(hello: NodeHello, world: World) -> str:
     )
 
 
-def _address_wrong(hello: NodeHello, world: World) -> str:
+def _address_wrong(hello: NodeHello, world: World, now: float) -> str:
     if not hello.address:
         return ""
     try:
@@ -98,7 +103,11 @@ def _address_wrong(hello: NodeHello, world: World) -> str:
             "addresses with `--address`"
         )
     for name, other in world.nodes.items():
-        if name != hello.node and not other.lost and other.record.address == hello.address:
+        if (
+            name != hello.node
+            and not _is_gone(other, now)
+            and other.record.address == hello.address
+        ):
             return (
                 f"node `{name}` has the address `{hello.address}` already: give node "
                 f"`{hello.node}` its own with `--address`"

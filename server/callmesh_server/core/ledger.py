@@ -163,7 +163,7 @@ class Ledger:
         """A message of the node's session came in: its lease ends later."""
         state = self._nodes.get(node)
         if state is not None:
-            self._nodes[node] = replace(state, lease_until=lease_until)
+            self._nodes[node] = replace(state, lease_until=lease_until, heard_until=lease_until)
 
     # Runs
 

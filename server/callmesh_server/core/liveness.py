@@ -39,7 +39,8 @@ def remembered(record: Node, now: float, lease: float) -> NodeState:
     """A stored node when the server starts: it has a full lease to come back."""
     if not record.HasField("away_since"):
         record.away_since.CopyFrom(stamp(now))
-    return NodeState(record=record, lease_until=now + lease)
+    until = now + lease
+    return NodeState(record=record, lease_until=until, heard_until=until, lease=lease)
 
 
 def joined(world: World, hello: NodeHello, now: float, lease: float) -> list[Action]:
@@ -63,6 +64,8 @@ def joined(world: World, hello: NodeHello, now: float, lease: float) -> list[Act
         session=before.session + 1 if before is not None else 1,
         incarnation=hello.incarnation,
         lease_until=now + lease,
+        heard_until=now + lease,
+        lease=lease,
         heard=before.heard if before is not None else not world.instances_on_node.get(hello.node),
     )
     return [PutNode(state), WakeAt(NodeKey(hello.node), state.lease_until)]
@@ -140,15 +143,25 @@ def conditions_reported(
 def reconcile(world: World, node: str, now: float) -> list[Action]:
     """Give a node up when its lease is over, and end its drain at the deadline.
 
+    While no node at all is heard of, none is given up.
+
     The caller has taken in every message that came before ``now``.
     """
     state = world.nodes.get(node)
     if state is None:
         return []
-    if not state.lost and now >= state.lease_until:
+    if state.lost:
+        return draining.at_deadline(world, state, now)
+    look_at = state.lease_until
+    granted: list[Action] = []
+    if now >= state.heard_until and _hears_nobody(world, now):
+        look_at -= 0.75 * state.lease
+        if now >= look_at:
+            granted = [PutNode(replace(state, lease_until=now + state.lease))]
+            look_at = now + 0.25 * state.lease
+    elif now >= state.lease_until:
         return _lost(world, state, now)
-    actions = draining.at_deadline(world, state, now)
-    return actions if state.lost else [WakeAt(NodeKey(node), state.lease_until), *actions]
+    return [*granted, WakeAt(NodeKey(node), look_at), *draining.at_deadline(world, state, now)]
 
 
 def removed(world: World, node: str, now: float) -> list[Action]:
@@ -164,6 +177,16 @@ def removed(world: World, node: str, now: float) -> list[Action]:
     for identifier in sorted(world.instances_on_node.get(node, NOTHING)):
         actions.append(RemoveInstance(identifier))
     return [*actions, RemoveNode(node)]
+
+
+def _hears_nobody(world: World, now: float) -> bool:
+    """Whether several nodes have fallen silent at once: then it is this server that is cut off.
+
+    Nothing is known of any of them. Once one is heard again, the others have
+    most of a lease left to come back. A living node is heard three times a lease.
+    """
+    living = [each for each in world.nodes.values() if not each.lost]
+    return len(living) > 1 and all(now > each.heard_until - each.lease / 2 for each in living)
 
 
 def _lost(world: World, state: NodeState, now: float) -> list[Action]:

@@ -6,6 +6,7 @@ elsewhere takes calls in its place.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
 
@@ -39,10 +40,18 @@ class Shift:
 
     def surplus(self) -> list[Instance]:
         """Those that may go now."""
-        # Those that do not serve go first, then the youngest.
-        order = sorted(self.staying, key=lambda each: (is_ready(each), _negative(each)))
-        too_many = max(0, len(order) - self.wanted)
-        return [*order[:too_many], *self._relieved()]
+        return [*self._too_many(), *self._relieved()]
+
+    def _too_many(self) -> list[Instance]:
+        """Those that do not serve go first, then those of the fullest node, then the youngest."""
+        left = list(self.staying)
+        going = []
+        while len(left) > self.wanted:
+            here = Counter(each.node for each in left)
+            leaves = min(left, key=lambda each: (is_ready(each), -here[each.node], _negative(each)))
+            left.remove(leaves)
+            going.append(leaves)
+        return going
 
     def _relieved(self) -> list[Instance]:
         """Of the moving: those in whose place others serve, or will where these do not."""

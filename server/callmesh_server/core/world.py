@@ -100,6 +100,10 @@ class NodeState:
     incarnation: str = ""
     # The node counts as living until then. Any message of its session renews it.
     lease_until: float = 0.0
+    # The same, without what it was granted because the server itself heard nobody.
+    heard_until: float = 0.0
+    # Seconds for which a message renews it.
+    lease: float = 0.0
     # The lease is over: its instances and attempts do not count any more.
     lost: bool = False
     # Since its session opened, the node has reported all that it has.

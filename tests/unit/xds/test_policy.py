@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from callmesh_agent.xds import policy
 from callmesh_agent.xds.policy import CallPolicy
+from callmeshpb.v1 import common_pb2
 
 if TYPE_CHECKING:
     from conftest import World
@@ -22,6 +23,12 @@ def test_only_idempotent_methods_are_repeated_after_an_answer(world: World) -> N
         "reset-before-request",
         "retriable-headers",
     }
+
+
+def test_ejected_instances_are_called_only_where_nothing_else_is_left() -> None:
+    cluster = policy.cluster_policy(common_pb2.PROTOCOL_HTTP)
+    assert cluster["common_lb_config"]["healthy_panic_threshold"]["value"] == 1
+    assert cluster["outlier_detection"]["max_ejection_percent"] == 100
 
 
 def test_without_a_request_timeout_a_response_may_last(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core_world import MIB, Core, app_spec, task
 
+from callmesh_server.core import actions as do
 from callmesh_server.core import draining
 from callmesh_server.core.placement import (
     NO_NODE,
@@ -110,6 +111,25 @@ def test_each_revision_is_spread_whatever_is_leaving(core):
             if each.intent != pb.INSTANCE_INTENT_RUN and each.node != "n2":
                 core.gone(each.id)
     assert [each.node for each in core.instances("web") if each.revision < 4] == ["n2"] * 3
+
+
+def test_surplus_leaves_the_fullest_node(core):
+    core.join("n2")
+    core.deploy(app_spec(min_replicas=4))
+    core.ready("web")
+    core.perform([do.PutInstance(moved(each)) for each in core.instances("web")[:1]])
+    assert len([each for each in core.instances("web") if each.node == "n1"]) == 1
+    core.update("web", scale={"min_replicas": 2})
+    core.all_gone("web")
+    assert sorted(each.node for each in core.instances("web")) == ["n1", "n2"]
+
+
+def moved(instance: pb.Instance) -> pb.Instance:
+    """The same, had it been placed on the other node."""
+    after = pb.Instance()
+    after.CopyFrom(instance)
+    after.node = "n2"
+    return after
 
 
 def test_a_run_may_ask_for_more_than_its_task() -> None:

@@ -133,12 +133,24 @@ class RemoteLink:
             return status.from_rpc(problem)
         error = status.from_rpc(problem)
         if isinstance(error, UnavailableError):
-            why = f": {said}" if (said := _short(problem)) else ""
-            return UnavailableError(f"the server at `{self._target}` does not answer{why}")
+            return UnavailableError(self._unreached(_short(problem)))
         return error
+
+    def _unreached(self, said: str) -> str:
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return (
+                f"the server at `{self._target}` is not the one of this node's join token: copy "
+                "the file `join.token` of its state folder to the node"
+            )
+        if "WRONG_VERSION_NUMBER" in said:
+            return (
+                f"what listens at `{self._target}` does not speak TLS: name the server's port for "
+                "nodes, its `--node-port`"
+            )
+        return f"the server at `{self._target}` does not answer{': ' if said else ''}{said}"
 
 
 def _short(problem: grpc.RpcError) -> str:
     """What gRPC says of it, in one line."""
     details = problem.details() if isinstance(problem, grpc.aio.AioRpcError) else ""
-    return " ".join(str(details or "").split())[:200]
+    return " ".join(str(details or "").split())[:300]

@@ -61,6 +61,8 @@ class Session:
         self._ports: tuple[int, ...] = ()
         self._storage: tuple[common_pb2.StorageUse, ...] = ()
         self._was_open = joined_before
+        # Why there is no session, as it was logged last.
+        self._said = ""
         self.opened = asyncio.Event()
 
     async def run(self) -> None:
@@ -73,18 +75,24 @@ class Session:
         while True:
             try:
                 await self._serve()
-                log.warning("the server ended the session")
+                self._say("the server ended it")
             except* (CallmeshError, OSError) as problems:
                 problem = problems.exceptions[0]
                 if not self._was_open and isinstance(problem, _FINAL):
                     raise problem from None
-                log.warning("the session with the server ended: %s", problem)
+                self._say(str(problem))
             if self.opened.is_set():
                 failures = 0
                 self.opened.clear()
                 self._deliver(events.SessionClosed())
             await asyncio.sleep(RECONNECT.jittered(failures, random.random))
             failures += 1
+
+    def _say(self, why: str) -> None:
+        """Log why there is no session; once, however often it is tried."""
+        if why != self._said:
+            log.warning("no session with the server, which is tried again: %s", why)
+            self._said = why
 
     def report_instance(self, report: node_pb2.InstanceReport) -> None:
         """Say how an instance is; nobody hears it without a session."""
@@ -152,6 +160,9 @@ class Session:
             if self._ports:
                 self._put_ports()
             self._was_open = True
+            if self._said:
+                log.warning("the session with the server is open again")
+                self._said = ""
             self.opened.set()
             async with asyncio.TaskGroup() as group:
                 renewal = group.create_task(_renew(outbox, lease / 3))

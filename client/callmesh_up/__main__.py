@@ -29,6 +29,8 @@ def _run(arguments: list[str]) -> int:
     from callmesh_up.record import AlreadyRunning
     from callmesh_up.speaker import Speaker
 
+    # What gRPC's core says of a port or of a handshake is said by us as well.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options = parse(arguments)
     if isinstance(options, DoctorOptions):
         from callmesh_up import doctor

@@ -39,6 +39,7 @@ async def _serve(options: ServerOptions, layout: Layout, say: Speaker, told: Tol
 
     stop = stop_event(told)
     before = record.read(layout)
+    ports.check(options.address, options.node_port, "nodes", ("--address", "--node-port"), holder)
     record.token(layout.token)
     server = Server(
         ServerSettings(

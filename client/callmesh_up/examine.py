@@ -281,12 +281,16 @@ def _is_in(word: bytes, folder: bytes) -> bool:
 def ports(layout: Layout, *, is_running: bool) -> tuple[Port, ...]:
     """The ports of the mesh that runs, or those that the next one would take."""
     before = record.read(layout) if is_running else None
+    if is_running and before is None:
+        # A node alone, which writes no record.
+        return ()
     api = before.api_port if before else DEFAULT_API_PORT
     ingress = before.ingress_port if before else DEFAULT_INGRESS_PORT
-    return (
-        _port(layout, api, "the API", "--port", before),
-        _port(layout, ingress, "browsers", "--ingress-port", before),
-    )
+    of_api = _port(layout, api, "the API", "--port", before)
+    if before and not layout.supervisor_socket.exists():
+        # A control plane alone: the ingresses are its nodes'.
+        return (of_api,)
+    return (of_api, _port(layout, ingress, "browsers", "--ingress-port", before))
 
 
 def _port(layout: Layout, number: int, use: str, flag: str, running: record.Record | None) -> Port:

@@ -85,9 +85,15 @@ class Layout:
         """The server's store."""
         return self.server / "mesh.db"
 
+    @property
+    def identity(self) -> Path:
+        """What a node proves its name with."""
+        return self.agent / "identity"
+
     def has_mesh(self) -> bool:
-        """A mesh has been started on the state folder."""
-        return any(each.exists() for each in (self.token, self.record, self.lock, self.store))
+        """A mesh, or a part of one, has been started on the state folder."""
+        marks = (self.token, self.record, self.lock, self.store, self.identity)
+        return any(each.exists() for each in marks)
 
     def strangers(self) -> list[str]:
         """What is in the state folder and is not a mesh's, by name."""

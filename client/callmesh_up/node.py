@@ -13,8 +13,9 @@ from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Any
 
+from callmesh_agent.ports import holder
 from callmesh_agent.supervisor.launch import ensure_running
-from callmesh_up import down, hosting, record
+from callmesh_up import down, hosting, ports, record
 from callmesh_up.hosting import Parts, Told, stop_event
 from callmesh_up.layout import Layout, prepare
 from callmesh_up.options import AgentOptions
@@ -36,6 +37,7 @@ def run(options: AgentOptions, layout: Layout) -> int:
         _check_address(options)
         prepare(layout)
         record.acquire(layout)
+        _check_ingress(options, layout)
         ensure_running(
             sys.executable, layout.supervisor_socket, layout.agent, layout.agent / "logs"
         )
@@ -121,6 +123,19 @@ class _Node:
     def _join(self) -> None:
         self._has_joined = True
         self._say.ready(f"node `{self._options.name}` is up\n")
+
+
+def _check_ingress(options: AgentOptions, layout: Layout) -> None:
+    """Raise `PortProblem` where Envoy could not listen for browsers.
+
+    Where a supervisor lives, its Envoy has the port already.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(layout.supervisor_socket))
+        except OSError:
+            flags = ("--ingress-address", "--ingress-port")
+            ports.check(options.ingress_address, options.ingress_port, "browsers", flags, holder)
 
 
 def _check_address(options: AgentOptions) -> None:

@@ -101,6 +101,12 @@ def server_command(
             hint="name an address of this machine, such as --address 10.0.0.1",
             code=output.USAGE,
         )
+    if port and port == node_port:
+        output.stop(
+            f"the API and the nodes cannot both have port {port}",
+            hint="choose another one for --port or for --node-port",
+            code=output.USAGE,
+        )
     arguments = [
         "server",
         f"--address={address}",

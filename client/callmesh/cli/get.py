@@ -25,6 +25,8 @@ _TASK = {"name": "NAME", "version": "VERSION", "signature": "SIGNATURE", "age": 
 _NODE = {
     "name": "NAME",
     "state": "STATE",
+    "zone": "ZONE",
+    "address": "ADDRESS",
     "instances": "INSTANCES",
     "attempts": "RUNNING",
     "cpu": "CPU",
@@ -155,7 +157,7 @@ def nodes(where: Where, *, as_json: bool) -> None:
     from callmesh.cli import mesh, node_stories, shapes
 
     found = mesh.connect(where).nodes()
-    _show(found, shapes.node, _node_row, _NODE, "no nodes", as_json=as_json)
+    _show(found, shapes.node, _node_row, _node_columns(found), "no nodes", as_json=as_json)
     now = time.time()
     for each in found:
         said = "" if as_json else node_stories.note(each, now)
@@ -171,7 +173,8 @@ def node(name: str, where: Where, *, as_json: bool) -> None:
     """Show one node."""
     from callmesh.cli import mesh, shapes
 
-    _show_one(mesh.connect(where).node(name), shapes.node, _node_row, _NODE, as_json=as_json)
+    found = mesh.connect(where).node(name)
+    _show_one(found, shapes.node, _node_row, _node_columns([found]), as_json=as_json)
 
 
 @get_command.command("secrets")
@@ -256,12 +259,22 @@ def _task_row(found: Any) -> Mapping[str, object]:
     }
 
 
+def _node_columns(found: Sequence[Any]) -> Mapping[str, str]:
+    """Zones and addresses are for meshes that have some."""
+    left_out = {
+        name for name in ("zone", "address") if not any(getattr(each, name) for each in found)
+    }
+    return {key: heading for key, heading in _NODE.items() if key not in left_out}
+
+
 def _node_row(found: Any) -> Mapping[str, object]:
     from callmesh.cli import shapes, spans
 
     return {
         "name": found.name,
         "state": shapes.node_state(found),
+        "zone": found.zone,
+        "address": found.address,
         "instances": found.instances,
         "attempts": f"{found.attempts}/{found.capacity.slots}",
         "cpu": f"{found.capacity.cpu:g}",

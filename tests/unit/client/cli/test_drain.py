@@ -151,6 +151,19 @@ def nodes_of_every_state(mesh: Any) -> list[scheduler_pb2.Node]:
     return [away, busy, empty, expired, lost, off]
 
 
+def test_nodes_of_several_machines_show_where_they_are(
+    mesh: Any, capsys: Capture, golden: Golden
+) -> None:
+    west, nowhere = mesh.node(), mesh.node()
+    west.name, west.zone = "ip-10-0-0-2.eu-west-1.compute.internal", "west"
+    west.address = "fd00:1234:5678:9abc::10"
+    mesh.handlers["SchedulerService/ListNodes"] = lambda _: scheduler_pb2.ListNodesResponse(
+        nodes=[west, nowhere]
+    )
+    assert program.run(["get", "nodes"]) == 0
+    golden("get_nodes_in_zones.txt", capsys.readouterr().out)
+
+
 def test_nodes_that_are_not_in_use_say_what_to_do(
     mesh: Any, capsys: Capture, golden: Golden
 ) -> None:

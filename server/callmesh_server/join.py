@@ -1,4 +1,4 @@
-"""The mesh's join token and the certificate in it; both are made at the first start."""
+"""The mesh's join token and the certificate in it; both are made where there is no token."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ VALID = datetime.timedelta(days=3650)
 def load(token_file: Path, key_file: Path) -> tuple[JoinToken, bytes]:
     """The token, and the private key (PEM) of its certificate.
 
-    Raises `FailedPreconditionError` when one is there without the other.
+    A token that was deleted is replaced by another one. Raises
+    `FailedPreconditionError` for a token without its key.
     """
-    if not token_file.exists() and not key_file.exists():
+    if not token_file.exists():
         _make(token_file, key_file)
     token = jointoken.read(token_file)
     try:

@@ -17,6 +17,7 @@ from systemd_host import UNITS, SystemdHost
 from callmesh.cli.agent import agent_command
 from callmesh.cli.server import server_command
 
+TOKEN = "/var/lib/callmesh-server/join.token"
 SERVER, AGENT = "callmesh-server.service", "callmesh-agent.service"
 
 
@@ -49,8 +50,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemdHost]:
         booted.run("systemd-analyze", "verify", *map(str, UNITS.glob("*.service")))
         booted.install()
         booted.systemctl("start", SERVER)
-        token = "/var/lib/callmesh-server/join.token"
-        booted.run("install", "-m", "600", token, "/etc/callmesh/join.token")
+        booted.run("install", "-m", "600", TOKEN, "/etc/callmesh/join.token")
         booted.systemctl("start", AGENT)
         eventually(60, "a node", lambda: nodes(booted))
         booted.callmesh("deploy", str(ROOT / "examples" / "task_calls_app.py"))
@@ -72,6 +72,12 @@ def instance(host: SystemdHost) -> tuple[str, int]:
 
 def call(host: SystemdHost) -> str:
     return host.callmesh("call", "exchange-rates", "/rates/CHF").strip()
+
+
+def call_here(host: SystemdHost) -> str:
+    """What the app answers at the ingress, the server being asked nothing."""
+    name = "Host: exchange-rates.localhost:7480"
+    return host.run("curl", "-s", "-H", name, "http://127.0.0.1:7480/rates/CHF", check=False)
 
 
 @pytest.mark.slow
@@ -109,6 +115,23 @@ def test_apps_live_through_a_restart_of_the_server(host: SystemdHost) -> None:
     eventually(30, "the node is back", lambda: nodes(host))
     assert instance(host) == before
     assert call(host) == '{"euros":1.04}'
+
+
+@pytest.mark.slow
+def test_apps_live_through_another_join_token(host: SystemdHost) -> None:
+    before = instance(host)
+    old = host.run("cat", TOKEN)
+    host.run("rm", TOKEN)
+    host.systemctl("restart", SERVER)
+    assert host.run("cat", TOKEN) != old
+    refused = "is not the one of this node's join token"
+    eventually(30, refused, lambda: refused in host.log())
+    assert call_here(host) == '{"euros":1.04}'
+    host.run("install", "-m", "600", TOKEN, "/etc/callmesh/join.token")
+    host.systemctl("restart", AGENT)
+    eventually(30, "the node is back", lambda: nodes(host))
+    assert instance(host) == before
+    assert eventually(30, "a call", lambda: "1.04" in call_here(host))
 
 
 @pytest.mark.slow

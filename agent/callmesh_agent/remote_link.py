@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,21 @@ import grpc.aio
 from callmesh_agent.link import WorkloadIdentity
 from callmesh_wire import status
 from callmesh_wire.channel import CALLER, credentials, open_node_channel
-from callmesh_wire.errors import DataLossError, PermissionDeniedError, UnavailableError
+from callmesh_wire.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from callmesh_wire.jointoken import JoinToken
 from callmesh_wire.methods import Method, methods
 from callmeshpb.v1 import blob_pb2, node_pb2
+
+# What gRPC says before the reason.
+_PREAMBLE = re.compile(
+    r".*last error: [A-Z_]+: \S+ (?:Failed to connect to remote host: )?"
+    r"|errors resolving .*lookup error:"
+)
 
 
 class RemoteLink:
@@ -133,24 +145,27 @@ class RemoteLink:
             return status.from_rpc(problem)
         error = status.from_rpc(problem)
         if isinstance(error, UnavailableError):
-            return UnavailableError(self._unreached(_short(problem)))
+            return self._unreached(_details(problem))
         return error
 
-    def _unreached(self, said: str) -> str:
+    def _unreached(self, said: str) -> Exception:
         if "CERTIFICATE_VERIFY_FAILED" in said:
-            return (
+            return FailedPreconditionError(
                 f"the server at `{self._target}` is not the one of this node's join token: copy "
                 "the file `join.token` of its state folder to the node"
             )
         if "WRONG_VERSION_NUMBER" in said:
-            return (
+            return UnavailableError(
                 f"what listens at `{self._target}` does not speak TLS: name the server's port for "
                 "nodes, its `--node-port`"
             )
-        return f"the server at `{self._target}` does not answer{': ' if said else ''}{said}"
+        why = _PREAMBLE.sub("", said)[:200]
+        return UnavailableError(
+            f"the server at `{self._target}` does not answer{': ' if why else ''}{why}"
+        )
 
 
-def _short(problem: grpc.RpcError) -> str:
+def _details(problem: grpc.RpcError) -> str:
     """What gRPC says of it, in one line."""
     details = problem.details() if isinstance(problem, grpc.aio.AioRpcError) else ""
-    return " ".join(str(details or "").split())[:300]
+    return " ".join(str(details or "").split())

@@ -61,22 +61,22 @@ async def _serve(options: ServerOptions, layout: Layout, say: Speaker, told: Tol
     try:
         async with asyncio.TaskGroup() as tasks:
             parts = Parts(tasks, stop)
-            await parts.start(server.run)
-            parts.add(pages.serve(layout, options.ingress_port))
-            record.write(
-                layout,
-                Record(
-                    pid=os.getpid(),
-                    version=version("callmesh"),
-                    api_port=server.api_port,
-                    ingress_port=options.ingress_port,
-                    runtime_dir=str(layout.runtime),
-                    started_at=time.time(),
-                ),
-            )
-            gc.freeze()
-            say.ready(_told(server.api_port, server.node_port, options, layout))
-            hosting.tell_service_manager()
+            if await parts.start(server.run):
+                parts.add(pages.serve(layout, options.ingress_port))
+                record.write(
+                    layout,
+                    Record(
+                        pid=os.getpid(),
+                        version=version("callmesh"),
+                        api_port=server.api_port,
+                        ingress_port=options.ingress_port,
+                        runtime_dir=str(layout.runtime),
+                        started_at=time.time(),
+                    ),
+                )
+                gc.freeze()
+                say.ready(_told(server.api_port, server.node_port, options, layout))
+                hosting.tell_service_manager()
             await stop.wait()
             say.ending()
             await parts.end()

@@ -47,6 +47,8 @@ def run(layout: Layout, say: Speaker, main: Callable[[Told], Coroutine[Any, Any,
         running = main(told)
         import uvloop
 
+        _import_grpc()
+
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(running)
     except Exception as problem:  # noqa: BLE001 - the process boundary: told, then exit 1
@@ -54,6 +56,21 @@ def run(layout: Layout, say: Speaker, main: Callable[[Told], Coroutine[Any, Any,
             say.problem(each)
         return 1
     return 0
+
+
+def _import_grpc() -> None:
+    """gRPC's own lines on stderr are nothing for a person: what matters is told in sentences.
+
+    It reads the variable at its import; workloads do not inherit it.
+    """
+    name = "GRPC_VERBOSITY"
+    if name in os.environ:
+        return
+    os.environ[name] = "NONE"
+    try:
+        import grpc.aio  # noqa: F401
+    finally:
+        del os.environ[name]
 
 
 def sentences(problem: Exception, layout: Layout) -> list[str]:
@@ -88,8 +105,8 @@ class Parts:
         self._stop = stop
         self._running: list[asyncio.Task[None]] = []
 
-    async def start(self, part: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-        """Run a part; return once it has said that it started, or has ended."""
+    async def start(self, part: Callable[[Callable[[], None]], Awaitable[None]]) -> bool:
+        """Run a part until it has started, has ended, or shall end; whether it has started."""
         started = asyncio.Event()
 
         async def run_it() -> None:
@@ -102,6 +119,7 @@ class Parts:
         await asyncio.wait({task, waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         stopped.cancel()
+        return started.is_set()
 
     def add(self, part: Coroutine[Any, Any, None]) -> None:
         """Run a part that is there at once."""

@@ -112,7 +112,8 @@ class _Node:
         parts.add(pages.serve(layout.web_socket, link.pages))
         self._say.note(f"node `{options.name}` joins the mesh at {options.server} …")
         agent = Agent(settings, link)
-        await parts.start(lambda serving: agent.run(self._join, serving))
+        if not await parts.start(lambda serving: agent.run(self._join, serving)):
+            return
         gc.freeze()
         if not self._has_joined:
             self._say.note(
@@ -148,6 +149,11 @@ def _check_address(options: AgentOptions) -> None:
         raise FailedPreconditionError(
             f"name the address at which other nodes call this one, with `--address {source}`: "
             "apps on it listen there for the mesh"
+        )
+    if ip_address(options.address).is_loopback and source and not ip_address(source).is_loopback:
+        raise FailedPreconditionError(
+            f"nobody else can call this node at `{options.address}`: name the address of this "
+            f"machine with `--address {source}`"
         )
     family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -15,7 +15,7 @@ from callmesh_wire.errors import FailedPreconditionError
 
 SERVER_NAME = "callmesh"
 PREFIX = "callmesh-join-1 "
-_PEM = "-----BEGIN CERTIFICATE-----"
+_PEM, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _LONGEST = 64 * 1024
 
 
@@ -62,6 +62,7 @@ def read(file: Path) -> JoinToken:
         )
     first, _, certificate = text.partition("\n")
     secret = first.removeprefix(PREFIX).strip()
-    if not first.startswith(PREFIX) or len(secret) < 16 or not certificate.startswith(_PEM):
+    is_whole = certificate.startswith(_PEM) and certificate.rstrip().endswith(_PEM_END)
+    if not first.startswith(PREFIX) or len(secret) < 16 or not is_whole:
         raise FailedPreconditionError(f"`{file}` holds no join token of a mesh: {hint}")
     return JoinToken(secret, certificate)

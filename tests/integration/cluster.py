@@ -93,6 +93,7 @@ class Cluster:
             "--join-token-file": str(host.home / "join.token"),
             "--name": name,
             "--address": host.address,
+            "--state-dir": str(host.state),
         }
         own = [part for key, value in usual.items() if key not in options for part in (key, value)]
         return ["agent", *own, *options]

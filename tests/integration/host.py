@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -202,7 +203,13 @@ class Host:
         return "\n".join(parts)
 
     def leftovers(self) -> list[str]:
-        """What a host that was ended in good order should not have."""
+        """What a host that was ended in good order should not have, a little later."""
+        deadline = time.monotonic() + 5
+        while (found := self._left()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def _left(self) -> list[str]:
         found = [f"{p.pid} {' '.join(command(p))}" for p in self.processes()]
         folders = (self.runtime, self.temporary)
         found += [str(path) for folder in folders for path in folder.rglob("*") if path.is_file()]

@@ -145,6 +145,7 @@ def node(found: scheduler_pb2.Node) -> Shape:
         "state": node_state(found),
         "address": found.address,
         "zone": found.zone,
+        "labels": dict(sorted(found.labels.items())),
         "connected": found.connected,
         "away_since": moment(found, "away_since"),
         "drain": drain(found.drain) if found.HasField("drain") else None,

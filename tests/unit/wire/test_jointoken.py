@@ -33,6 +33,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("", 0o600, "holds no join token"),
         ("callmesh-join-1 short\n" + TOKEN.certificate, 0o600, "holds no join token"),
         (TOKEN.text().replace("join-1", "join-2"), 0o600, "holds no join token"),
+        (TOKEN.text()[:-10], 0o600, "holds no join token"),
         ("callmesh-join-1 " + "s" * 32 + "\n", 0o600, "holds no join token"),
     ],
 )

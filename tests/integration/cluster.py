@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,10 +81,10 @@ class Cluster:
         self.start_agent(name, *options)
         return made
 
-    def start_agent(self, name: str, *options: str) -> None:
+    def start_agent(self, name: str, *options: str) -> subprocess.Popen[str]:
         """Start the agent of a host, with the options of its last start if there are none."""
         self.options[name] = options or self.options.get(name, ())
-        self.nodes[name].spawn(*self.agent_line(name, *self.options[name]), log="agent")
+        return self.nodes[name].spawn(*self.agent_line(name, *self.options[name]), log="agent")
 
     def agent_line(self, name: str, *options: str) -> list[str]:
         """The arguments that start a node's agent; those in ``options`` count."""

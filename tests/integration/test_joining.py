@@ -34,8 +34,18 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def joiner(mesh: Cluster) -> Iterator[Host]:
-    """A host with the join token; whatever it has started ends with the test."""
-    host = mesh.nodes.get("n2") or mesh.host("n2")
+    """A host that may join, as `n2`; its agent ends with the test."""
+    yield from newcomer(mesh, "n2")
+
+
+@pytest.fixture
+def stranger(mesh: Cluster) -> Iterator[Host]:
+    """A host that never joins: what is refused it ends its agent."""
+    yield from newcomer(mesh, "n3")
+
+
+def newcomer(mesh: Cluster, name: str) -> Iterator[Host]:
+    host = mesh.nodes.get(name) or mesh.host(name)
     token = host.home / "join.token"
     shutil.copy(mesh.server.state / "join.token", token)
     token.chmod(0o600)
@@ -46,7 +56,7 @@ def joiner(mesh: Cluster) -> Iterator[Host]:
 
 def refused(mesh: Cluster, host: Host, *options: str, code: int = 1) -> str:
     """What an agent says that may not join, in one line; it has ended by itself."""
-    done = host.run(CALLMESH, *mesh.agent_line("n2", *options), check=False, timeout=60)
+    done = host.run(CALLMESH, *mesh.agent_line(host.name, *options), check=False, timeout=60)
     said = " ".join(done.stderr.split())
     assert done.returncode == code, said
     assert said.count("error: ") == 1
@@ -104,9 +114,9 @@ def test_a_node_joins_runs_and_leaves(mesh: Cluster, joiner: Host) -> None:
     ],
 )
 def test_a_wrong_token_file_is_refused(
-    mesh: Cluster, joiner: Host, content: str | None, mode: int, said: str
+    mesh: Cluster, stranger: Host, content: str | None, mode: int, said: str
 ) -> None:
-    token = joiner.home / "join.token"
+    token = stranger.home / "join.token"
     right = token.read_text()
     first, rest = right.split("\n", 1)
     made = {"whole": right, "half": right[:300], "secret": f"{first[:-4]}AAAA\n{rest}"}
@@ -114,15 +124,17 @@ def test_a_wrong_token_file_is_refused(
     if content is not None:
         token.write_text(made.get(content, content))
         token.chmod(mode)
-    told = refused(mesh, joiner)
+    told = refused(mesh, stranger)
     assert said in told
     assert first.split()[1] not in told
 
 
-def test_the_token_of_another_mesh_is_refused(mesh: Cluster, joiner: Host, tmp_path: Path) -> None:
+def test_the_token_of_another_mesh_is_refused(
+    mesh: Cluster, stranger: Host, tmp_path: Path
+) -> None:
     with Cluster(tmp_path).running(0) as other:
-        shutil.copy(other.server.state / "join.token", joiner.home / "join.token")
-    told = refused(mesh, joiner)
+        shutil.copy(other.server.state / "join.token", stranger.home / "join.token")
+    told = refused(mesh, stranger)
     assert f"the server at `{SERVER}` has another certificate than the join token names" in told
     assert "copy that server's `join.token` here" in told
 
@@ -134,7 +146,7 @@ def test_the_token_of_another_mesh_is_refused(mesh: Cluster, joiner: Host, tmp_p
         (("--address", "10.77.0.2"), 1, "`10.77.0.2` is not an address of this machine; calls"),
         (("--address", ""), 1, "other nodes call this one, with `--address 10.77.0."),
         (("--address", "127.0.0.1"), 1, "nobody else can call this node at `127.0.0.1`: name the"),
-        (("--address", "0.0.0.0"), 1, "nobody can call node `n2` at `0.0.0.0`: name one of its"),
+        (("--address", "0.0.0.0"), 1, "nobody can call node `n3` at `0.0.0.0`: name one of its"),
         (("--address", "here"), 2, "--address `here` is no IP address"),
         (("--name", "n1"), 1, "another machine at `10.77.0.2` is node `n1`: choose another name"),
         (("--name", "N 1"), 2, "node name `N 1` must be lower-case letters"),
@@ -144,9 +156,9 @@ def test_the_token_of_another_mesh_is_refused(mesh: Cluster, joiner: Host, tmp_p
     ],
 )
 def test_a_wrong_name_or_address_is_refused(
-    mesh: Cluster, joiner: Host, options: tuple[str, ...], code: int, said: str
+    mesh: Cluster, stranger: Host, options: tuple[str, ...], code: int, said: str
 ) -> None:
-    assert said in refused(mesh, joiner, *options, code=code)
+    assert said in refused(mesh, stranger, *options, code=code)
 
 
 def test_a_second_agent_with_the_address_of_the_first_is_refused(mesh: Cluster) -> None:
@@ -160,13 +172,13 @@ def test_a_second_agent_with_the_address_of_the_first_is_refused(mesh: Cluster) 
 
 
 @pytest.mark.parametrize(("shift", "way"), [("-5m", "behind"), ("+5m", "ahead of")])
-def test_a_wrong_clock_is_refused(mesh: Cluster, joiner: Host, shift: str, way: str) -> None:
+def test_a_wrong_clock_is_refused(mesh: Cluster, stranger: Host, shift: str, way: str) -> None:
     if not shutil.which("faketime"):
         pytest.skip("a node with a wrong clock: `faketime` is not installed")
-    joiner.before = ["faketime", "-f", shift]
-    joiner.variables = {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    told = refused(mesh, joiner)
-    assert f"the clock of node `n2` is 300 s {way} this server's: set both by a time" in told
+    stranger.before = ["faketime", "-f", shift]
+    stranger.variables = {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    told = refused(mesh, stranger)
+    assert f"the clock of node `n3` is 300 s {way} this server's: set both by a time" in told
 
 
 def test_a_clock_that_is_half_a_minute_off_joins(mesh: Cluster, joiner: Host) -> None:
@@ -187,12 +199,12 @@ sys.exit(main())
 """
 
 
-def test_an_agent_of_another_protocol_is_refused(mesh: Cluster, joiner: Host) -> None:
-    line = mesh.agent_line("n2")
-    done = joiner.run(sys.executable, "-c", NEWER, *line, check=False)
+def test_an_agent_of_another_protocol_is_refused(mesh: Cluster, stranger: Host) -> None:
+    line = mesh.agent_line("n3")
+    done = stranger.run(sys.executable, "-c", NEWER, *line, check=False)
     said = " ".join(done.stderr.split())
     assert done.returncode == 1
-    assert "node `n2` speaks protocol 99, and this server 1 to 1: install the same" in said
+    assert "node `n3` speaks protocol 99, and this server 1 to 1: install the same" in said
 
 
 def test_a_server_that_is_not_there_is_waited_for(mesh: Cluster, joiner: Host) -> None:
@@ -213,16 +225,16 @@ def test_a_server_that_is_not_there_is_waited_for(mesh: Cluster, joiner: Host) -
     mesh.eventually(10, "it says so", lambda: "node `n2` is up" in log.read_text())
 
 
-def test_an_agent_that_waits_ends_when_it_is_told(mesh: Cluster, joiner: Host) -> None:
-    process = joiner.spawn(
-        *mesh.agent_line("n2", "--server", "10.77.0.200:7434"), stderr=subprocess.PIPE
+def test_an_agent_that_waits_ends_when_it_is_told(mesh: Cluster, stranger: Host) -> None:
+    process = stranger.spawn(
+        *mesh.agent_line("n3", "--server", "10.77.0.200:7434"), stderr=subprocess.PIPE
     )
-    mesh.eventually(30, "it runs", lambda: joiner.of_kind("supervisor"))
+    mesh.eventually(30, "it runs", lambda: stranger.of_kind("supervisor"))
     process.terminate()
     _, said = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "is up" not in said
-    assert not joiner.processes()
+    assert not stranger.processes()
 
 
 @pytest.mark.parametrize(
@@ -251,10 +263,19 @@ def test_a_name_is_free_again_when_its_node_is_lost(mesh: Cluster, joiner: Host)
     joiner.end("agent")
     shutil.rmtree(joiner.state)  # with the key that proves it
 
-    def joins() -> bool:
-        mesh.start_agent("n2")
-        time.sleep(3)
-        return bool(joiner.of_kind("agent"))
+    log = joiner.home / "agent.log"
 
+    def joins() -> bool:
+        log.write_text("")
+        started = mesh.start_agent("n2")
+        mesh.eventually(
+            30,
+            "it is up, or has ended",
+            lambda: "is up" in log.read_text() or started.poll() is not None,
+        )
+        return "is up" in log.read_text()
+
+    assert not joins()
+    assert "another machine at `10.77.0.3` is node `n2`" in " ".join(log.read_text().split())
     mesh.eventually(60, "another machine is n2", joins)
     mesh.wait_ready("n2")

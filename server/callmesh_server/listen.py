@@ -88,10 +88,6 @@ def bind_nodes(
     server: grpc.aio.Server, host: str, port: int, *, key: bytes, certificate: bytes
 ) -> int:
     """Listen for agents, by TLS; as `bind_tcp`."""
-    if not _is_here(host):
-        raise FailedPreconditionError(
-            f"cannot listen on `{host}`: name an IP address of this machine with `--address`"
-        )
     try:
         bound = server.add_secure_port(
             _joined(host, port), grpc.ssl_server_credentials([(key, certificate)])
@@ -99,22 +95,13 @@ def bind_nodes(
     except RuntimeError:
         bound = 0
     if not bound:
+        held = holder(port)
         raise FailedPreconditionError(
-            f"port {port} on {host} is taken{holder(port)}: stop that, or choose another with "
-            "`--node-port`"
+            f"port {port} on {host} is taken{held}: stop that, or choose another with `--node-port`"
+            if held
+            else f"cannot listen on `{host}`: name an IP address of this machine with `--address`"
         )
     return int(bound)
-
-
-def _is_here(host: str) -> bool:
-    """Whether an address, or a name for one, is this machine's."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.bind(address)
-    except OSError:
-        return False
-    return True
 
 
 def _joined(host: str, port: int) -> str:

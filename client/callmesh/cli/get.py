@@ -31,8 +31,6 @@ _NODE = {
     "attempts": "RUNNING",
     "cpu": "CPU",
     "memory": "MEMORY",
-    "zone": "ZONE",
-    "version": "VERSION",
 }
 _SECRET = {"name": "NAME", "updated": "UPDATED"}
 
@@ -281,8 +279,6 @@ def _node_row(found: Any) -> Mapping[str, object]:
         "attempts": f"{found.attempts}/{found.capacity.slots}",
         "cpu": f"{found.capacity.cpu:g}",
         "memory": spans.size(found.capacity.memory),
-        "zone": found.zone or "-",
-        "version": found.version,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,11 +23,15 @@ from mesh import ROOT, eventually
 
 HOST = "worker-1"
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
+PROGRAMS = ("curl", "hostname", "ip", "nsenter", "setpriv", "unshare")
 CALLMESH = "/opt/callmesh/bin/callmesh"
 
 
 def require(what: str) -> None:
     """Skip the test, with the reason, where namespaces cannot be made."""
+    missing = [each for each in PROGRAMS if not shutil.which(each)]
+    if missing:
+        pytest.skip(f"{what}: `{missing[0]}` is not installed")
     tried = ["unshare", "--mount", "--pid", "--net", "--fork", "true"]
     if os.geteuid() != 0 or subprocess.run(tried, capture_output=True, check=False).returncode:
         pytest.skip(f"{what}: root that may make namespaces")

@@ -16,7 +16,12 @@ from sealed import CALLMESH, Sealed
 
 UNITS = ROOT / "deploy" / "systemd"
 INIT = Path("/lib/systemd/systemd")
-TARGETS = ("basic", "multi-user", "network-online", "shutdown", "sysinit", "umount")
+TARGETS = ("basic", "multi-user", "network-online", "sysinit")
+# As they are, from systemd itself.
+ENDS = (
+    "final.target", "poweroff.target", "shutdown.target", "systemd-poweroff.service",
+    "umount.target",
+)  # fmt: skip
 # Where the tests run from may be hidden from services; their output has no journal.
 DROP_IN = """[Service]
 ProtectHome=no
@@ -83,7 +88,7 @@ def running(folder: Path) -> Iterator[SystemdHost]:
     """A systemd for the block; all of it is killed afterwards."""
     cgroups = _cgroups()
     assert cgroups is not None
-    group = cgroups / f"callmesh-test-{os.getpid()}"
+    group = cgroups / f"callmesh-test-{os.getpid()}-{folder.name}"
     _write_units(folder)
     group.mkdir()
     try:
@@ -119,6 +124,8 @@ def _write_units(folder: Path) -> None:
         (units / f"{target}.target").write_text(
             f"[Unit]\nDescription={target}\nDefaultDependencies=no\n"
         )
+    for name in ENDS:
+        shutil.copy(INIT.parent / "system" / name, units)
     for unit in UNITS.glob("*.service"):
         drop_in = units / f"{unit.name}.d"
         drop_in.mkdir()

@@ -43,17 +43,22 @@ def test_a_unit_starts_what_the_command_line_knows(
     command.make_context(str(verb), [*given[2:-1], *options])
 
 
+def start(host: SystemdHost) -> None:
+    """A server, a node and an app."""
+    host.install()
+    host.systemctl("start", SERVER)
+    host.run("install", "-m", "600", TOKEN, "/etc/callmesh/join.token")
+    host.systemctl("start", AGENT)
+    eventually(60, "a node", lambda: nodes(host))
+    host.callmesh("deploy", str(ROOT / "examples" / "task_calls_app.py"))
+
+
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemdHost]:
     systemd_host.require()
     with systemd_host.running(tmp_path_factory.mktemp("systemd")) as booted:
         booted.run("systemd-analyze", "verify", *map(str, UNITS.glob("*.service")))
-        booted.install()
-        booted.systemctl("start", SERVER)
-        booted.run("install", "-m", "600", TOKEN, "/etc/callmesh/join.token")
-        booted.systemctl("start", AGENT)
-        eventually(60, "a node", lambda: nodes(booted))
-        booted.callmesh("deploy", str(ROOT / "examples" / "task_calls_app.py"))
+        start(booted)
         yield booted
 
 
@@ -159,3 +164,18 @@ def test_a_wrong_option_is_told_and_not_tried_again(host: SystemdHost) -> None:
         30, "it has failed", lambda: host.systemctl("is-failed", AGENT, check=False) == "failed"
     )
     assert "`nowhere` is no HOST:PORT" in host.log()
+
+
+@pytest.mark.slow
+def test_a_shutdown_ends_the_node_in_good_order_and_then_the_server(tmp_path: Path) -> None:
+    systemd_host.require()
+    logs = {name: tmp_path / f"{name}.log" for name in ("callmesh-agent", "callmesh-server")}
+    with systemd_host.running(tmp_path) as machine:
+        start(machine)
+        machine.systemctl("poweroff", check=False)
+        eventually(90, "it is off", lambda: not Path(f"/proc/{machine.init}/cgroup").exists())
+    for log in logs.values():
+        assert log.read_text().endswith("ending …\n")
+    agent, server = (log.stat().st_mtime for log in logs.values())
+    assert agent < server
+    assert "timed out" not in (tmp_path / "boot.log").read_text()

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: setup demo test test-fast check bench gen docs up soak format lint types clean
+.PHONY: setup demo test test-fast check bench bench-scale gen docs up soak format lint types clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -63,6 +63,11 @@ types: setup
 # Figures beside their floors; `make bench WRITE=--write` keeps them in BENCH.md.
 bench: setup
 	@$(BIN)/python tests/perf/bench.py $(WRITE)
+
+# A real server with 1,000 simulated nodes; several minutes: make bench-scale NODES="100 300"
+NODES ?= 1000
+bench-scale: setup
+	@$(BIN)/python tests/perf/scale.py $(NODES)
 
 # New stories for the cores, then the simulator for as long as you like: make soak SEEDS=100000
 SEEDS ?= 5000

@@ -25,6 +25,7 @@ from callmesh_agent.core.reports import inbound_port
 from callmesh_agent.core.state import State
 from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.driver import Driver, Parts
+from callmesh_agent.heldview import HeldView
 from callmesh_agent.kept import Kept
 from callmesh_agent.link import Link
 from callmesh_agent.logs import Logs
@@ -70,16 +71,18 @@ class Agent:
         supervision = Supervision(
             settings, self._deliver_process, self._log_tail, self._process_started
         )
+        held = HeldView(kept)
         session = Session(
             settings,
             link,
             self._driver.deliver,
-            self._receive_view,
+            held,
+            self._follow_view,
             self._receive_logs,
             joined_before=self._desired is not None,
         )
         self._proxy = Proxy(settings, supervision, conditions)
-        dataplane = DataPlane(settings, kept, conditions.view_problem, self._proxy.rejected)
+        dataplane = DataPlane(settings, held, conditions.view_problem, self._proxy.rejected)
         around = Around(
             node=settings.node,
             link=BlobLink(link, self._blobs),
@@ -212,8 +215,8 @@ class Agent:
     def _log_tail(self, process: supervisor_pb2.Process) -> tuple[str, ...]:
         return logs.last_lines(process.log_path, process.log_start, TAIL_LINES)
 
-    def _receive_view(self, view: node_pb2.MeshView) -> None:
-        self._driver.deliver(events.EndpointsChanged(self._parts.dataplane.receive_view(view)))
+    def _follow_view(self) -> None:
+        self._driver.deliver(events.EndpointsChanged(self._parts.dataplane.follow_view()))
 
     def _receive_logs(self, message: node_pb2.ServerMessage, outbox: Outbox) -> None:
         if message.HasField("log"):

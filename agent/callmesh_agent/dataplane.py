@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.diskfile import write_whole
-from callmesh_agent.kept import Kept
+from callmesh_agent.heldview import HeldView
 from callmesh_agent.xds import inbound
 from callmesh_agent.xds.ads import AdsServer
 from callmesh_agent.xds.ingress import INGRESS
@@ -28,7 +28,7 @@ from callmesh_agent.xds.snapshot import (
     Snapshot,
     compile_snapshot,
 )
-from callmeshpb.v1 import node_pb2, registry_pb2
+from callmeshpb.v1 import registry_pb2
 
 ACK_LIMIT = 5.0
 log = logging.getLogger("callmesh.agent")
@@ -40,19 +40,19 @@ class DataPlane:
     def __init__(
         self,
         settings: AgentSettings,
-        kept: Kept,
+        held: HeldView,
         on_problem: Callable[[str], None],
         on_rejected: Callable[[list[Rejection]], None],
     ) -> None:
-        """``on_problem`` hears why a view cannot be served, "" when that is over."""
+        """``held`` is what the server told. ``on_problem`` hears why a view cannot be
+        served, "" when that is over."""
         self._settings = settings
-        self._kept = kept
         self._on_problem = on_problem
         self.ads = AdsServer(str(settings.ads_socket), on_rejected)
         self._ingress = Ingress(
             settings.ingress_address, settings.ingress_port, str(settings.pages_socket or "")
         )
-        self._view = kept.view()
+        self._held = held
         self._local: dict[str, LocalInstance] = {}
         self._snapshot: Snapshot | None = None
         self._version = 0
@@ -65,14 +65,14 @@ class DataPlane:
         return {
             each.service.mesh_name: each.service.endpoint
             or f"http://127.0.0.1:{each.service.mesh_port}"
-            for each in self._view.services
+            for each in self._held.view.services
         }
 
     def ready_here(self) -> set[str]:
         """Instances of this node that took calls when the last view was made."""
         return {
             endpoint.instance_id
-            for each in self._view.services
+            for each in self._held.view.services
             for endpoint in each.service.endpoints
             if endpoint.node == self._settings.node
             and endpoint.health == registry_pb2.ENDPOINT_HEALTH_READY
@@ -82,7 +82,7 @@ class DataPlane:
         """Where other nodes call instances of this node, by id, as they were last told."""
         return {
             endpoint.instance_id: endpoint.port
-            for each in self._view.services
+            for each in self._held.view.services
             for endpoint in each.service.endpoints
             if endpoint.node == self._settings.node and not endpoint.local_only
         }
@@ -92,12 +92,11 @@ class DataPlane:
         self._write_endpoints()
         self._publish()
 
-    def receive_view(self, view: node_pb2.MeshView) -> dict[str, str]:
-        """Take over a view; its endpoints, which are on disk when this returns."""
-        self._view = view
+    def follow_view(self) -> dict[str, str]:
+        """Take over what is held; its endpoints, which are on disk when this returns."""
         self._publish()
         self._write_endpoints()
-        self._kept.put_view(view)
+        self._held.save()
         self._viewed.set()
         return self.endpoints
 
@@ -106,7 +105,7 @@ class DataPlane:
         while True:
             await self._viewed.wait()
             self._viewed.clear()
-            version = self._view.version
+            version = self._held.view.version
             await self.ads.taken(self._version)
             report(version)
 
@@ -133,7 +132,9 @@ class DataPlane:
         if listener.startswith(inbound.PREFIX):
             own = self._local.get(listener.removeprefix(inbound.PREFIX))
             return own.inbound_port if own is not None else 0
-        ports = {each.service.mesh_name: each.service.mesh_port for each in self._view.services}
+        ports = {
+            each.service.mesh_name: each.service.mesh_port for each in self._held.view.services
+        }
         return ports.get(listener, 0)
 
     async def taken(self) -> None:
@@ -150,7 +151,7 @@ class DataPlane:
         truth = LocalTruth(settings.node, settings.zone, self._local, settings.address)
         try:
             snapshot = compile_snapshot(
-                self._view, truth, self._ingress, self._version, self._snapshot
+                self._held.view, truth, self._ingress, self._version, self._snapshot
             )
         except Inconsistent as problem:
             log.error("the mesh view cannot be served: %s", problem)

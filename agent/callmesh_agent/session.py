@@ -13,6 +13,7 @@ from callmesh_agent import identity
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
 from callmesh_agent.core.reports import timestamp
+from callmesh_agent.heldview import HeldView
 from callmesh_agent.link import Link
 from callmesh_agent.outbox import Outbox
 from callmesh_wire.backoff import Backoff
@@ -26,6 +27,7 @@ from callmesh_wire.errors import (
 from callmeshpb.v1 import common_pb2, node_pb2
 
 PROTOCOL_VERSION = 1
+# The view waits for every node after a server's start: the last one's pause is everybody's.
 RECONNECT = Backoff(base=0.05, factor=2.0, cap=1.0)
 DEFAULT_LEASE = 10.0
 _FINAL = (FailedPreconditionError, PermissionDeniedError, UnauthenticatedError)
@@ -40,12 +42,14 @@ class Session:
         settings: AgentSettings,
         link: Link,
         deliver: Callable[[events.Event], None],
-        on_view: Callable[[node_pb2.MeshView], None],
+        held: HeldView,
+        on_view: Callable[[], None],
         on_logs: Callable[[node_pb2.ServerMessage, Outbox], None],
         *,
         joined_before: bool = False,
     ) -> None:
-        """``on_view`` hears of each mesh view, ``on_logs`` of requests for logs and their ends.
+        """``held`` follows the server. ``on_view`` hears of each change of it, ``on_logs``
+        of requests for logs and their ends.
 
         ``joined_before``: in another life; what ran then goes on.
         """
@@ -53,6 +57,7 @@ class Session:
         self._key = identity.key(settings.identity_file)
         self._link = link
         self._deliver = deliver
+        self._held = held
         self._on_view = on_view
         self._on_logs = on_logs
         self._incarnation = secrets.token_hex(8)
@@ -192,14 +197,15 @@ class Session:
                 self._deliver(events.AttemptStopRequested(message.stop))
             case "desired":
                 self._deliver(events.DesiredReceived(message.desired))
-            case "mesh_view":
-                self._on_view(message.mesh_view)
+            case "mesh_view" | "mesh_delta":
+                self._held.take(message)
+                self._on_view()
             case "log" | "log_cancel":
                 self._on_logs(message, outbox)
 
     def _hello(self) -> node_pb2.NodeHello:
         settings = self._settings
-        return node_pb2.NodeHello(
+        hello = node_pb2.NodeHello(
             node=settings.node,
             protocol_version=PROTOCOL_VERSION,
             version=settings.version,
@@ -212,6 +218,8 @@ class Session:
             key=self._key,
             sent_at=timestamp(time.time()),
         )
+        self._held.introduce(hello)
+        return hello
 
 
 async def _renew(outbox: Outbox, period: float) -> None:

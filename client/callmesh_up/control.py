@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import time
 from collections.abc import Coroutine
 from importlib.metadata import version
@@ -23,6 +24,7 @@ def run(options: ServerOptions, layout: Layout) -> int:
     say = Speaker(None)
 
     def main(told: Told) -> Coroutine[Any, Any, None]:
+        _open_files()
         prepare(layout)
         record.acquire(layout)
         return _serve(options, layout, say, told)
@@ -82,6 +84,12 @@ async def _serve(options: ServerOptions, layout: Layout, say: Speaker, told: Tol
             await parts.end()
     finally:
         down.clean(layout)
+
+
+def _open_files() -> None:
+    """Every node is a connection: as many as this user may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _told(api_port: int, node_port: int, options: ServerOptions, layout: Layout) -> str:

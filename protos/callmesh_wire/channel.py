@@ -17,6 +17,9 @@ AUTHORIZATION = "authorization"
 CALLER = "callmesh-caller-bin"
 # Seconds after which an agent asks whether a silent server is there, and waits for the answer.
 NODE_PING, NODE_PONG = 2, 3
+# Milliseconds for a node's TCP and TLS handshake: over a slow wire, or when a thousand nodes
+# come at once, a shorter limit ends each attempt before its turn, and all begin again.
+NODE_CONNECT = 5_000
 
 _LIMITS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -39,6 +42,22 @@ SERVER_OPTIONS = [
     # Two servers must never share a port and split its callers.
     ("grpc.so_reuseport", 0),
 ]
+# Of an option that is there twice gRPC takes the first.
+NODE_OPTIONS = list(
+    {
+        **dict(CLIENT_OPTIONS),
+        "grpc.keepalive_time_ms": NODE_PING * 1000,
+        "grpc.keepalive_timeout_ms": NODE_PONG * 1000,
+        "grpc.min_reconnect_backoff_ms": NODE_CONNECT,
+        "grpc.ssl_target_name_override": SERVER_NAME,
+    }.items()
+)
+NODE_SERVER_OPTIONS = list(
+    {
+        **dict(SERVER_OPTIONS),
+        "grpc.http2.min_ping_interval_without_data_ms": NODE_PING * 500,
+    }.items()
+)
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
@@ -54,12 +73,7 @@ def open_node_channel(target: str, certificate: str) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(
         target,
         grpc.ssl_channel_credentials(root_certificates=certificate.encode()),
-        options=[
-            *CLIENT_OPTIONS,
-            ("grpc.keepalive_time_ms", NODE_PING * 1000),
-            ("grpc.keepalive_timeout_ms", NODE_PONG * 1000),
-            ("grpc.ssl_target_name_override", SERVER_NAME),
-        ],
+        options=NODE_OPTIONS,
     )
 
 
@@ -75,5 +89,4 @@ def new_server() -> grpc.aio.Server:
 
 def new_node_server() -> grpc.aio.Server:
     """A server for nodes' channels, without ports."""
-    pings = ("grpc.http2.min_ping_interval_without_data_ms", NODE_PING * 500)
-    return grpc.aio.server(options=[*SERVER_OPTIONS, pings])
+    return grpc.aio.server(options=NODE_SERVER_OPTIONS)

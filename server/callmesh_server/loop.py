@@ -33,8 +33,16 @@ INBOX_SECONDS = 0.1
 BEAT = 1.0
 STANDSTILL = 1.0
 _QUEUE = QueueKey()
+_VIEW = ViewKey()
 RETRY = Backoff(base=0.1, cap=30.0)
 _ALPHABET = string.ascii_lowercase + string.digits
+
+
+def _place(key: ViewKey | DesiredKey) -> int:
+    """Services first, then the view that they make; what shall run relies on the view."""
+    if isinstance(key, DesiredKey):
+        return 2
+    return int(key.name is None)
 
 
 class ServerIds:
@@ -66,11 +74,12 @@ class Loop:
         world: World,
         applier: Applier,
         ids: Ids,
-        push: Callable[[ViewKey | DesiredKey], None],
+        push: Callable[[ViewKey | DesiredKey], float],
         renew: Callable[[], None] = lambda: None,
         watch: LeapWatch | None = None,
     ) -> None:
-        """``push`` sends the mesh view or a node's desired set to the sessions;
+        """``push`` sends the mesh view or a node's desired set to the sessions, and says when
+        to do it again, epoch seconds, or 0;
         ``renew`` gives every node a full lease: the wall clock leapt, or this process
         stood still and heard nobody."""
         self._world = world
@@ -96,6 +105,8 @@ class Loop:
         for key in keys:
             if isinstance(key, (ViewKey, DesiredKey)):
                 self._pushes[key] = None
+                if isinstance(key, ViewKey):
+                    self._pushes[_VIEW] = None
             else:
                 self._dirty[key] = None
         self._wanted.set()
@@ -144,7 +155,7 @@ class Loop:
             self._decide(key, now)
         if not self._dirty:
             pushes, self._pushes = self._pushes, {}
-            for each in pushes:
+            for each in sorted(pushes, key=_place):
                 self._decide(each, now)
         self._applier.flush()
         self.longest_turn = max(self.longest_turn, time.perf_counter() - began)
@@ -152,7 +163,9 @@ class Loop:
     def _decide(self, key: Key, now: float) -> None:
         try:
             if isinstance(key, (ViewKey, DesiredKey)):
-                self._push(key)
+                again = self._push(key)
+                if again:
+                    self.wake_at(key, again)
             else:
                 self._applier.perform(decide(self._world, key, now, self._ids))
         except Exception:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import time
+
 from callmesh_server.changes import Changes, ServiceChanged
 from callmesh_server.core import liveness, view
+from callmesh_server.core.viewlog import Change, ViewLog
 from callmesh_server.core.world import DesiredKey, ViewKey, World
 from callmesh_server.routed import Routed
 from callmesh_server.sessions import Sessions
 from callmesh_server.store.secrets import Secrets
+from callmesh_server.views import Known, Views
 from callmesh_server.withdrawn import Withdrawn
 from callmesh_wire.names import AppName
-from callmeshpb.v1 import node_pb2, registry_pb2
+from callmeshpb.v1 import node_pb2
+
+# Seconds between two versions of the view: what one costs at most to send and to have
+# answered, twice. The first after a while goes out at once.
+PER_SESSION = 0.0004
+LONGEST = 0.5
 
 
 class Pushes:
-    """What sessions are sent in full."""
+    """What sessions are told of the whole."""
 
     def __init__(
         self,
@@ -35,26 +44,34 @@ class Pushes:
         self.never_tells = self._withdrawn.never_tells
         # Grows over restarts as well: an agent may compare with what it has on disk.
         self._version = epoch << 32
-        self._view = node_pb2.MeshView()
-        self._services: dict[AppName, registry_pb2.Service] = {}
+        self._log = ViewLog()
+        self._views = Views(self._log)
+        self._looked_at: set[AppName] = set()
         self._settled = False
+        # A version that is on its way to those alone who are sent a desired set.
+        self._unsent = True
+        self._next_at = 0.0
 
-    @property
-    def version(self) -> int:
-        """Of the newest view or set."""
-        return self._version
-
-    def push(self, key: ViewKey | DesiredKey) -> None:
-        """Send what a key of the loop stands for."""
+    def push(self, key: ViewKey | DesiredKey) -> float:
+        """Send what a key of the loop stands for; when to push it again, epoch seconds, or 0."""
         if isinstance(key, DesiredKey):
             self._sessions.push_desired(key.node)
+        elif key.name is not None:
+            self._look_at(key.name)
         else:
-            self._push_view()
+            return self._push_view()
+        return 0.0
 
-    def view(self) -> node_pb2.MeshView | None:
-        """The view for a session that begins, or None before every node was heard."""
-        self._refresh()
-        return self._view if self._settled else None
+    def known(self, hello: node_pb2.NodeHello) -> Known:
+        """The view that a node comes with."""
+        return self._views.known(hello)
+
+    def view(self, known: Known) -> tuple[node_pb2.ServerMessage | None, Known]:
+        """What a session is sent of the view, and what its node knows then.
+
+        Nothing before every node was heard.
+        """
+        return self._views.next(known) if self._settled else (None, known)
 
     def desired(self, node: str) -> node_pb2.DesiredSet:
         """Everything that the node shall run, with its secrets."""
@@ -70,31 +87,32 @@ class Pushes:
                     item.secret_files[path] = content
         return wanted
 
-    def _push_view(self) -> None:
-        was_settled = self._settled
-        changed = self._refresh()
-        if self._settled and (changed or not was_settled):
-            self._sessions.push_view(self._view)
+    def _look_at(self, name: AppName) -> None:
+        self._looked_at.add(name)
+        mesh_name = name.mesh_name
+        before, after = self._log.newest(mesh_name), view.service_view(self._world, name)
+        if not self._log.put(mesh_name, after):
+            return
+        if before is None or after is None or before.service != after.service:
+            self._changes.notify(ServiceChanged(name))
 
-    def _refresh(self) -> bool:
-        """Bring the view up to date; whether it differs from before."""
+    def _push_view(self) -> float:
+        """Give what changed a version, and send it; when to send it, or 0."""
         self._settled = self._settled or liveness.is_settled(self._world)
-        fresh = view.mesh_view(self._world, self._view.version)
-        changed = fresh != self._view or not self._view.version
-        if changed:
+        changes: list[Change] = []
+        if self._log.is_waiting or not self._log.version:
             self._version += 1
-            fresh.version = self._version
-            self._view = fresh
-            self._tell(fresh)
-        self._routed.viewed(self._view.version)
-        self._withdrawn.viewed(self._view)
-        return changed
-
-    def _tell(self, fresh: node_pb2.MeshView) -> None:
-        services = {
-            AppName(s.project, s.domain, s.name): s for s in (v.service for v in fresh.services)
-        }
-        before, self._services = self._services, services
-        for name in before.keys() | services.keys():
-            if before.get(name) != services.get(name):
-                self._changes.notify(ServiceChanged(name))
+            changes = self._log.commit(self._version)
+            self._unsent = True
+        looked_at, self._looked_at = self._looked_at, set()
+        self._routed.viewed(self._log.version, looked_at)
+        self._withdrawn.viewed(self._log.version, changes)
+        if not self._settled or not self._unsent:
+            return 0.0
+        pause = self._next_at - time.monotonic()
+        if pause > 0:
+            return time.time() + pause
+        self._unsent = False
+        pause = min(LONGEST, PER_SESSION * self._sessions.push_view())
+        self._next_at = time.monotonic() + pause
+        return 0.0

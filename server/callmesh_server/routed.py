@@ -8,7 +8,8 @@ instances, or a port that nobody listens on yet.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -58,14 +59,13 @@ class Routed:
             if app.state == _READY:
                 self._routed[name] = app.serving_revision
 
-    def viewed(self, version: int) -> None:
-        """A view of the world as it is has this version."""
-        apps = self._world.apps
-        self._were_ready &= apps.keys()
-        for name in (self._routed.keys() | self._waits.keys()) - apps.keys():
-            self.forget(name)
-        for name, app in apps.items():
-            if app.state != _READY:
+    def viewed(self, version: int, names: Iterable[AppName]) -> None:
+        """A view of the world as it is has this version; these apps may have changed."""
+        for name in names:
+            app = self._world.apps.get(name)
+            if app is None:
+                self._were_ready.discard(name)
+            if app is None or app.state != _READY:
                 self.forget(name)
             elif app.serving_revision not in (self._routed.get(name), self._waited_for(name)):
                 self.forget(name)
@@ -132,9 +132,13 @@ class Routed:
         return [node for node, version in self._taken.items() if version < wait.version]
 
     def _settle(self) -> None:
+        if not self._waits:
+            return
+        # Without a node nothing is late.
+        everywhere = min(self._taken.values(), default=sys.maxsize)
+        somewhere = max(self._taken.values(), default=sys.maxsize)
         for name, wait in list(self._waits.items()):
-            late = len(self._late(wait))
-            if not late or (wait.is_long and late < len(self._taken)):
+            if wait.version <= (somewhere if wait.is_long else everywhere):
                 del self._waits[name]
                 self._routed[name] = wait.revision
                 self._were_ready.add(name)

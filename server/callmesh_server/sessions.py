@@ -23,6 +23,7 @@ from callmesh_server.core.joining import refusal
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.world import World
 from callmesh_server.routed import Routed
+from callmesh_server.views import Known
 from callmesh_wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -41,10 +42,14 @@ React = Callable[[Callable[[World, float], list[do.Action]]], None]
 
 
 class Pushes(Protocol):
-    """What every session is sent in full (`pushes.Pushes`)."""
+    """What every session is told of the whole (`pushes.Pushes`)."""
 
-    def view(self) -> node_pb2.MeshView | None:
-        """The mesh view, or None while the server does not know enough yet."""
+    def known(self, hello: node_pb2.NodeHello) -> Known:
+        """The mesh view that a node comes with."""
+        ...
+
+    def view(self, known: Known) -> tuple[node_pb2.ServerMessage | None, Known]:
+        """What is to be sent of the mesh view, and what the node knows then."""
         ...
 
     def desired(self, node: str) -> node_pb2.DesiredSet:
@@ -63,10 +68,12 @@ class Pushes(Protocol):
 @dataclass(eq=False, slots=True)
 class _Session:
     node: str
+    # The mesh view that its node has.
+    known: Known
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     outbox: deque[node_pb2.ServerMessage] = field(default_factory=deque)
     desired: node_pb2.DesiredSet | None = None
-    view: node_pb2.MeshView | None = None
+    view_is_due: bool = True
     # Why it ends, once it does.
     closing: str = ""
 
@@ -76,18 +83,6 @@ class _Session:
         else:
             self.outbox.append(message)
         self.wanted.set()
-
-    def take(self) -> list[node_pb2.ServerMessage]:
-        batch = list(self.outbox)
-        self.outbox.clear()
-        # What replaces an instance can be called before that one is told to go.
-        if self.view is not None:
-            batch.append(node_pb2.ServerMessage(mesh_view=self.view))
-            self.view = None
-        if self.desired is not None:
-            batch.append(node_pb2.ServerMessage(desired=self.desired))
-            self.desired = None
-        return batch
 
 
 class Sessions:
@@ -155,12 +150,12 @@ class Sessions:
         pump = Pump(self._spawn, incoming, take, session.wanted)
         try:
             await take(first[1:])
-            yield [_welcome(self._epoch, self._lease, ""), *session.take()]
+            yield [_welcome(self._epoch, self._lease, ""), *self._ready(session)]
             while not session.closing:
                 await session.wanted.wait()
                 session.wanted.clear()
                 pump.check()
-                if batch := session.take():
+                if batch := self._ready(session):
                     yield batch
                 if pump.ended:
                     return
@@ -199,11 +194,12 @@ class Sessions:
             session.desired = self._pushes.desired(node)
             session.wanted.set()
 
-    def push_view(self, view: node_pb2.MeshView) -> None:
-        """Send every node what can be called."""
+    def push_view(self) -> int:
+        """Send every node what it lacks of the mesh view; how many there are."""
         for session in self._sessions.values():
-            session.view = view
+            session.view_is_due = True
             session.wanted.set()
+        return len(self._sessions)
 
     async def tail(
         self, node: str, request: node_pb2.LogRequest
@@ -232,7 +228,7 @@ class Sessions:
 
     def _open(self, hello: node_pb2.NodeHello) -> _Session:
         self.close(hello.node, "the node has opened another session")
-        session = _Session(hello.node)
+        session = _Session(hello.node, self._pushes.known(hello))
         self._sessions[hello.node] = session
         if hello.tells_views:
             self._routed.joined(hello.node)
@@ -240,9 +236,23 @@ class Sessions:
             self._pushes.never_tells(hello.node)
         self._react(lambda world, now: liveness.joined(world, hello, now, self._lease))
         session.desired = self._pushes.desired(hello.node)
-        session.view = self._pushes.view()
         log.info("node `%s` has joined (incarnation %s)", hello.node, hello.incarnation)
         return session
+
+    def _ready(self, session: _Session) -> list[node_pb2.ServerMessage]:
+        """What is to be sent now: of the view, and of what shall run, as they are now."""
+        batch = list(session.outbox)
+        session.outbox.clear()
+        # What replaces an instance can be called before that one is told to go.
+        if session.view_is_due or session.desired is not None:
+            view, session.known = self._pushes.view(session.known)
+            if view is not None:
+                batch.append(view)
+            session.view_is_due = False
+        if session.desired is not None:
+            batch.append(node_pb2.ServerMessage(desired=session.desired))
+            session.desired = None
+        return batch
 
     def _close(self, session: _Session) -> None:
         if self._sessions.get(session.node) is not session:

@@ -23,6 +23,7 @@ from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events, step
 from callmesh_agent.core import instructions as do
 from callmesh_agent.core.state import State
+from callmesh_agent.heldview import HeldView
 from callmesh_agent.session import Session
 from callmesh_wire.errors import CallmeshError
 from callmeshpb.v1 import node_pb2, supervisor_pb2
@@ -42,6 +43,18 @@ class SimSettings(AgentSettings):
 
     def capacity(self) -> pb.NodeCapacity:
         return self.offers
+
+
+class SimHeldView(HeldView):
+    """Kept by the machine, instead of in a file."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.view = node_pb2.MeshView()
+        self.view.CopyFrom(machine.view)
+
+    def save(self) -> None:
+        self._machine.view.CopyFrom(self.view)
 
 
 class SimAgent:
@@ -97,11 +110,13 @@ class SimAgent:
         self._busy = False
         self._timers: dict[events.Key, Timer] = {}
         self._probes: dict[str, Timer] = {}
+        self._held = SimHeldView(self._machine)
         self._session = Session(
             self._settings,
             SimLink(self._net, self._machine.name, process),
             self._deliver,
-            self._receive_view,
+            self._held,
+            self._follow_view,
             lambda *_: None,
             joined_before=self._machine.kept is not None,
         )
@@ -160,10 +175,14 @@ class SimAgent:
         except Exception as defect:  # noqa: BLE001 - a finding
             self._machine.checks.defect(defect)
 
-    def _receive_view(self, view: node_pb2.MeshView) -> None:
+    def _follow_view(self) -> None:
+        view = self._held.view
+        version = view.version
+        self._machine.checks.view_held(self._machine.name, view)
+        self._held.save()
         endpoints = {each.service.mesh_name: each.service.endpoint for each in view.services}
         self._deliver(events.EndpointsChanged(endpoints))
-        self._after(self._rng.uniform(*ENVOY), lambda: self._session.report_view(view.version))
+        self._after(self._rng.uniform(*ENVOY), lambda: self._session.report_view(version))
 
     # The supervisor
 

@@ -40,6 +40,8 @@ class Checks:
         self._said_anew: dict[str, set[str]] = {}
         self._living: dict[str, str] = {}
         self._versions: dict[str, int] = {}
+        # Of each view that a server made: the services' tags.
+        self._tags: dict[int, dict[str, int]] = {}
         self._lost: set[str] = set()
         self.broken_revisions: set[tuple[str, int]] = set()
         # What is on disk; since when a node lives and can be reached, or None.
@@ -126,8 +128,8 @@ class Checks:
                 self.fail(f"the go of run `{message.go.run}` leaves before its attempt is on disk")
         elif kind == "ack":
             self._acknowledged(message.ack)
-        elif kind in ("desired", "mesh_view"):
-            key = f"{kind} of {node}"
+        elif kind in ("desired", "mesh_view", "mesh_delta"):
+            key = f"{kind.removesuffix('_delta').removesuffix('_view')} of {node}"
             version = getattr(message, kind).version
             if version < self._versions.get(key, 0):
                 self.fail(f"the {key} goes back to version {version}")
@@ -191,6 +193,16 @@ class Checks:
                     self.fail(f"the broken revision {each.revision} of `{service.name}` serves")
             if not callable_ones:
                 self._nobody_left(world, AppName(service.project, service.domain, service.name))
+
+    def view_made(self, view: node_pb2.MeshView) -> None:
+        """The server gives a version to this."""
+        self._tags[view.version] = {each.service.mesh_name: each.tag for each in view.services}
+
+    def view_held(self, node: str, view: node_pb2.MeshView) -> None:
+        """What a node has put together is what the server called by that version."""
+        held = {each.service.mesh_name: each.tag for each in view.services}
+        if held != self._tags.get(view.version):
+            self.fail(f"view {view.version} of {node} is not the server's: {sorted(held)}")
 
     def _nobody_left(self, world: World, name: AppName) -> None:
         """An active app whose serving revision has a ready instance can be called."""

@@ -86,6 +86,7 @@ class Machine:
     spool: dict[str, object] = field(default_factory=dict)
     # What the server wanted last, as far as it was written down.
     kept: node_pb2.DesiredSet | None = None
+    view: node_pb2.MeshView = field(default_factory=node_pb2.MeshView)
     supervised: bool = True
     listener: Listener | None = None
     _pids: int = 1000

@@ -132,7 +132,7 @@ class Simulation:
     def see(self, node: str, message: Message) -> None:
         """Something passes between server and node: kept when a failure is played again."""
         kind = message.WhichOneof("message")
-        if self._verbose and kind not in ("mesh_view", "lease"):
+        if self._verbose and kind not in ("mesh_view", "mesh_delta", "lease"):
             said = MessageToString(getattr(message, kind or ""), as_one_line=True)
             self.tell(f"{node} {kind}: {_brief(said)}")
 

@@ -303,16 +303,12 @@ class WatchedSessions(Sessions):
 class WatchedPushes(Pushes):
     checks: Checks
 
-    def view(self) -> node_pb2.MeshView | None:
-        seen = super().view()
-        if seen is not None:
-            self.checks.view_pushed(self._world, [each.service for each in seen.services])
-        return seen
-
     def _push_view(self) -> None:
         super()._push_view()
+        view = self._log.whole()
+        self.checks.view_made(view)
         if self._settled:
-            self.checks.view_pushed(self._world, [each.service for each in self._view.services])
+            self.checks.view_pushed(self._world, [each.service for each in view.services])
 
 
 class WatchedLoop(Loop):

@@ -60,7 +60,7 @@ class AgentMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[NodeHello, _Mapping]] = ..., instance: _Optional[_Union[InstanceReport, _Mapping]] = ..., attempt: _Optional[_Union[AttemptReport, _Mapping]] = ..., attempts_complete: _Optional[_Union[AttemptsComplete, _Mapping]] = ..., lease: _Optional[_Union[LeaseRenewal, _Mapping]] = ..., conditions: _Optional[_Union[NodeConditions, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., instances_complete: _Optional[_Union[InstancesComplete, _Mapping]] = ..., view_taken: _Optional[_Union[ViewTaken, _Mapping]] = ..., ports_taken: _Optional[_Union[PortsTaken, _Mapping]] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
-    __slots__ = ("welcome", "desired", "mesh_view", "prepare", "go", "stop", "ack", "log", "log_cancel")
+    __slots__ = ("welcome", "desired", "mesh_view", "prepare", "go", "stop", "ack", "log", "log_cancel", "mesh_delta")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     DESIRED_FIELD_NUMBER: _ClassVar[int]
     MESH_VIEW_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class ServerMessage(_message.Message):
     ACK_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     LOG_CANCEL_FIELD_NUMBER: _ClassVar[int]
+    MESH_DELTA_FIELD_NUMBER: _ClassVar[int]
     welcome: NodeWelcome
     desired: DesiredSet
     mesh_view: MeshView
@@ -79,7 +80,8 @@ class ServerMessage(_message.Message):
     ack: AttemptAck
     log: LogRequest
     log_cancel: LogCancel
-    def __init__(self, welcome: _Optional[_Union[NodeWelcome, _Mapping]] = ..., desired: _Optional[_Union[DesiredSet, _Mapping]] = ..., mesh_view: _Optional[_Union[MeshView, _Mapping]] = ..., prepare: _Optional[_Union[AttemptOrder, _Mapping]] = ..., go: _Optional[_Union[AttemptGo, _Mapping]] = ..., stop: _Optional[_Union[AttemptStop, _Mapping]] = ..., ack: _Optional[_Union[AttemptAck, _Mapping]] = ..., log: _Optional[_Union[LogRequest, _Mapping]] = ..., log_cancel: _Optional[_Union[LogCancel, _Mapping]] = ...) -> None: ...
+    mesh_delta: MeshDelta
+    def __init__(self, welcome: _Optional[_Union[NodeWelcome, _Mapping]] = ..., desired: _Optional[_Union[DesiredSet, _Mapping]] = ..., mesh_view: _Optional[_Union[MeshView, _Mapping]] = ..., prepare: _Optional[_Union[AttemptOrder, _Mapping]] = ..., go: _Optional[_Union[AttemptGo, _Mapping]] = ..., stop: _Optional[_Union[AttemptStop, _Mapping]] = ..., ack: _Optional[_Union[AttemptAck, _Mapping]] = ..., log: _Optional[_Union[LogRequest, _Mapping]] = ..., log_cancel: _Optional[_Union[LogCancel, _Mapping]] = ..., mesh_delta: _Optional[_Union[MeshDelta, _Mapping]] = ...) -> None: ...
 
 class ViewTaken(_message.Message):
     __slots__ = ("version",)
@@ -94,7 +96,7 @@ class PortsTaken(_message.Message):
     def __init__(self, ports: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class NodeHello(_message.Message):
-    __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity", "tells_views", "key", "sent_at")
+    __slots__ = ("node", "protocol_version", "version", "incarnation", "address", "zone", "labels", "capacity", "tells_views", "key", "sent_at", "takes_deltas", "view_version", "view_tags")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +104,13 @@ class NodeHello(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ViewTagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     NODE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +122,9 @@ class NodeHello(_message.Message):
     TELLS_VIEWS_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SENT_AT_FIELD_NUMBER: _ClassVar[int]
+    TAKES_DELTAS_FIELD_NUMBER: _ClassVar[int]
+    VIEW_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VIEW_TAGS_FIELD_NUMBER: _ClassVar[int]
     node: str
     protocol_version: int
     version: str
@@ -124,7 +136,10 @@ class NodeHello(_message.Message):
     tells_views: bool
     key: str
     sent_at: _timestamp_pb2.Timestamp
-    def __init__(self, node: _Optional[str] = ..., protocol_version: _Optional[int] = ..., version: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[_scheduler_pb2.NodeCapacity, _Mapping]] = ..., tells_views: bool = ..., key: _Optional[str] = ..., sent_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    takes_deltas: bool
+    view_version: int
+    view_tags: _containers.ScalarMap[str, int]
+    def __init__(self, node: _Optional[str] = ..., protocol_version: _Optional[int] = ..., version: _Optional[str] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity: _Optional[_Union[_scheduler_pb2.NodeCapacity, _Mapping]] = ..., tells_views: bool = ..., key: _Optional[str] = ..., sent_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., takes_deltas: bool = ..., view_version: _Optional[int] = ..., view_tags: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ForwardedCaller(_message.Message):
     __slots__ = ("node", "key", "workload", "run", "app", "project", "domain", "authorization")
@@ -265,18 +280,32 @@ class MeshView(_message.Message):
     def __init__(self, version: _Optional[int] = ..., services: _Optional[_Iterable[_Union[ServiceView, _Mapping]]] = ...) -> None: ...
 
 class ServiceView(_message.Message):
-    __slots__ = ("service", "timeouts", "cookie_affinity", "prefer_local", "custom_domain")
+    __slots__ = ("service", "timeouts", "cookie_affinity", "prefer_local", "custom_domain", "tag")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     COOKIE_AFFINITY_FIELD_NUMBER: _ClassVar[int]
     PREFER_LOCAL_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
     service: _registry_pb2.Service
     timeouts: _scheduler_pb2.AppTimeouts
     cookie_affinity: bool
     prefer_local: bool
     custom_domain: str
-    def __init__(self, service: _Optional[_Union[_registry_pb2.Service, _Mapping]] = ..., timeouts: _Optional[_Union[_scheduler_pb2.AppTimeouts, _Mapping]] = ..., cookie_affinity: bool = ..., prefer_local: bool = ..., custom_domain: _Optional[str] = ...) -> None: ...
+    tag: int
+    def __init__(self, service: _Optional[_Union[_registry_pb2.Service, _Mapping]] = ..., timeouts: _Optional[_Union[_scheduler_pb2.AppTimeouts, _Mapping]] = ..., cookie_affinity: bool = ..., prefer_local: bool = ..., custom_domain: _Optional[str] = ..., tag: _Optional[int] = ...) -> None: ...
+
+class MeshDelta(_message.Message):
+    __slots__ = ("from_version", "version", "changed", "removed")
+    FROM_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    from_version: int
+    version: int
+    changed: _containers.RepeatedCompositeFieldContainer[ServiceView]
+    removed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, from_version: _Optional[int] = ..., version: _Optional[int] = ..., changed: _Optional[_Iterable[_Union[ServiceView, _Mapping]]] = ..., removed: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AttemptOrder(_message.Message):
     __slots__ = ("run", "number", "fence", "task", "project", "domain", "inputs", "idempotency_key", "parent", "group", "traceparent", "custom_context", "env_vars", "secret_env", "secret_files")

@@ -59,8 +59,10 @@ class NodeServiceServicer(object):
     def Session(self, request_iterator, context):
         """The only liveness channel of a node. The agent's first item is `hello`;
         the server answers `welcome`, then `mesh_view` and `desired` in full, and
-        again after every change. Everything the server sends is level-based: a
-        reconnect is the same messages again. The agent answers with one report of
+        again after every change; an agent that takes deltas gets `mesh_delta`
+        instead of a view that it has most of, in the hello or from this session.
+        Everything the server sends is level-based: a reconnect is the same
+        messages again. The agent answers with one report of
         every instance that it has and, once its workers have spoken, of every
         attempt (`attempts_complete`); then it reports what changes, and renews
         its lease by any message at least every third of the lease.

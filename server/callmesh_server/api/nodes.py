@@ -13,6 +13,7 @@ from pathlib import Path
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller, CallerKind
 from callmesh_server.api.idempotency import Requests
+from callmesh_server.api.shared import Shared
 from callmesh_server.apply import Applier
 from callmesh_server.changes import Changes, NodeChanged
 from callmesh_server.config import ServerSettings
@@ -23,7 +24,6 @@ from callmesh_server.core.leftovers import leftovers
 from callmesh_server.core.times import span, stamp
 from callmesh_server.core.world import NOTHING, World
 from callmesh_server.sessions import Sessions
-from callmesh_wire.batches import batches
 from callmesh_wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -197,17 +197,18 @@ class NodeApi:
         self._world = world
         self._applier = applier
         self._requests = requests
+        self._shared = Shared()
 
     async def session(
         self, requests: AsyncIterator[node_pb2.SessionRequest], caller: Caller
-    ) -> AsyncIterator[node_pb2.SessionResponse]:
-        """One agent's session."""
+    ) -> AsyncIterator[node_pb2.SessionResponse | bytes]:
+        """One agent's session. Views, which many get, are serialised once for all."""
         if caller.kind is CallerKind.WORKLOAD:
             raise PermissionDeniedError("a workload has no session: its node's agent has")
         async with aclosing(self._sessions.serve(_batches(requests))) as ready:
             async for messages in ready:
-                for batch in batches(messages):
-                    yield node_pb2.SessionResponse(messages=batch)
+                for each in self._shared.responses(messages):
+                    yield each
 
     async def drain(self, request: node_pb2.DrainRequest, caller: Caller) -> node_pb2.DrainResponse:
         """Begin a node's drain, change its deadline, or take it back."""

@@ -168,8 +168,13 @@ class Router:
         return make(
             stream if method.server_streaming else unary,
             request_deserializer=method.request.FromString,
-            response_serializer=method.response.SerializeToString,
+            response_serializer=_serialised,
         )
+
+
+def _serialised(response: Message | bytes) -> bytes:
+    """A handler may give a response that it has serialised already."""
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 def _local_caller(method: Method) -> CallerOf:

@@ -9,15 +9,15 @@ nothing; a key too few is a defect.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from callmesh_server.core import actions as do
-from callmesh_server.core import attempts, conditions, equals
+from callmesh_server.core import attempts, conditions, equals, waking
 from callmesh_server.core.demands import demand_of
 from callmesh_server.core.revisions import spec_of
+from callmesh_server.core.room import Held, Room
 from callmesh_server.core.world import (
-    NO_USAGE,
     NOTHING,
     AppKey,
     Demand,
@@ -28,14 +28,12 @@ from callmesh_server.core.world import (
     QueueKey,
     RunKey,
     TaskKey,
-    Usage,
     ViewKey,
     World,
     app_name,
     app_of,
 )
 from callmesh_wire.names import AppName
-from callmeshpb.v1 import scheduler_pb2
 from callmeshpb.v1.registry_pb2 import Service
 from callmeshpb.v1.scheduler_pb2 import App, Instance, Run, Task
 
@@ -44,16 +42,6 @@ _V = TypeVar("_V")
 
 QUEUE = QueueKey()
 VIEW = ViewKey()
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What a run's attempt or an instance takes of a node."""
-
-    node: str
-    slots: int
-    memory: int
-    cpu: float
 
 
 class Ledger:
@@ -73,11 +61,11 @@ class Ledger:
         self._children: dict[str, set[str]] = {}
         self._waiting: dict[Demand, OrderedDict[str, int]] = {}
         self._equals: dict[str, OrderedDict[str, None]] = {}
-        self._usage: dict[str, Usage] = {}
+        self._room = Room()
         self._demands: dict[TaskKey, Demand] = {}
         self._reported: dict[str, set[tuple[str, int, int]]] = {}
-        self._held: dict[str, _Held] = {}
-        self._held_by_instance: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
+        self._held_by_instance: dict[str, Held] = {}
         self._queued_as: dict[str, Demand] = {}
         self._wanting: set[AppName] = set()
         self._arrivals = 0
@@ -95,7 +83,9 @@ class Ledger:
             children=self._children,
             waiting=self._waiting,
             equals=self._equals,
-            usage=self._usage,
+            usage=self._room.usage,
+            nodes_by_instances=self._room.by_instances.entries,
+            nodes_by_slots=self._room.by_slots.entries,
             demands=self._demands,
             reported=self._reported,
         )
@@ -107,6 +97,7 @@ class Ledger:
             *(AppKey(each) for each in self._apps),
             *(RunKey(each) for each in self._runs),
             *(DesiredKey(each) for each in self._nodes),
+            *(ViewKey(each) for each in self._apps.keys() | self._externals.keys()),
             QUEUE,
             VIEW,
         ]
@@ -151,13 +142,14 @@ class Ledger:
 
     def put_external(self, service: Service) -> list[Key]:
         """Add or replace a service that others registered."""
-        self._externals[AppName(service.project, service.domain, service.name)] = service
-        return [VIEW]
+        name = AppName(service.project, service.domain, service.name)
+        self._externals[name] = service
+        return [ViewKey(name)]
 
     def remove_external(self, name: AppName) -> list[Key]:
         """Forget a service that others registered."""
         self._externals.pop(name, None)
-        return [VIEW]
+        return [ViewKey(name)]
 
     def renew(self, node: str, lease_until: float) -> None:
         """A message of the node's session came in: its lease ends later."""
@@ -216,7 +208,7 @@ class Ledger:
         after = None
         if run is not None and attempt is not None:
             demand = self.world.takes_of(run)
-            after = _Held(
+            after = Held(
                 attempt.node, 0 if name in self._children else 1, demand.memory, demand.cpu
             )
         if before == after:
@@ -252,15 +244,16 @@ class Ledger:
             if not queue:
                 del self._waiting[demand]
 
-    def _take(self, held: _Held, sign: int) -> None:
-        usage = self._usage.get(held.node, NO_USAGE)
-        self._usage[held.node] = Usage(
-            usage.slots + sign * held.slots,
-            usage.memory + sign * held.memory,
-            round(usage.cpu + sign * held.cpu, 6),
-        )
+    def _take(self, held: Held, sign: int) -> None:
+        self._room.take(held, sign)
+        self._order(held.node)
 
-    def _capacity_keys(self, freed: _Held) -> list[Key]:
+    def _order(self, node: str) -> None:
+        state = self._nodes.get(node)
+        if state is not None:
+            self._room.order(state, len(self._instances_on_node.get(node, NOTHING)))
+
+    def _capacity_keys(self, freed: Held) -> list[Key]:
         keys: list[Key] = [QUEUE] if self._waiting else []
         if freed.memory or freed.cpu:
             keys += self._wanting_keys()
@@ -280,7 +273,7 @@ class Ledger:
         for each in app.spec.depends_on:
             target = AppName(name.project, name.domain, each)
             self._dependents.setdefault(target, set()).add(name)
-        (self._wanting.add if _may_lack_instances(app) else self._wanting.discard)(name)
+        (self._wanting.add if waking.may_lack_instances(app) else self._wanting.discard)(name)
         same_specs = before is not None and (
             (before.revision, before.spec, before.serving_spec)
             == (app.revision, app.spec, app.serving_spec)
@@ -289,7 +282,7 @@ class Ledger:
         return [
             AppKey(name),
             *self._dependent_keys(name),
-            VIEW,
+            ViewKey(name),
             *([] if same_specs else [DesiredKey(each) for each in sorted(nodes)]),
         ]
 
@@ -299,7 +292,7 @@ class Ledger:
             return []
         self._forget_dependencies(name, app)
         self._wanting.discard(name)
-        return [*self._dependent_keys(name), VIEW]
+        return [*self._dependent_keys(name), ViewKey(name)]
 
     def _forget_dependencies(self, name: AppName, app: App) -> None:
         for each in app.spec.depends_on:
@@ -318,13 +311,13 @@ class Ledger:
         name = app_of(instance)
         before = self._instances.get(instance.id)
         self._instances[instance.id] = instance
-        keys: list[Key] = [AppKey(name), VIEW]
+        keys: list[Key] = [AppKey(name), ViewKey(name)]
         if before is None:
             self._instances_of_app.setdefault(name, set()).add(instance.id)
             self._instances_on_node.setdefault(instance.node, set()).add(instance.id)
             app = self._apps.get(name)
             spec = spec_of(app, instance.revision) if app is not None else None
-            held = _Held(
+            held = Held(
                 instance.node,
                 0,
                 spec.resources.memory if spec is not None else 0,
@@ -348,7 +341,7 @@ class Ledger:
         # A fixed port may have become free: that is not in `held`.
         return [
             AppKey(name),
-            VIEW,
+            ViewKey(name),
             DesiredKey(instance.node),
             *self._capacity_keys(held),
             *self._wanting_keys(),
@@ -359,37 +352,30 @@ class Ledger:
     def _put_node(self, node: NodeState) -> list[Key]:
         before = self._nodes.get(node.name)
         self._nodes[node.name] = node
+        self._order(node.name)
         anew = before is None or before.session != node.session
         if anew or (node.instances_complete and node.attempts_complete):
             self._reported.pop(node.name, None)
-        keys: list[Key] = [NodeKey(node.name), VIEW]
+        keys: list[Key] = [NodeKey(node.name)]
         if anew:
             keys.append(DesiredKey(node.name))
         here = {
             app_of(self._instances[each])
             for each in self._instances_on_node.get(node.name, NOTHING)
         }
-        keys += [AppKey(each) for each in sorted(here | self._wanting)]
+        if before is None or waking.shown(before) != waking.shown(node):
+            keys += [*(ViewKey(each) for each in sorted(here)), VIEW]
+        if before is None or waking.room(before) != waking.room(node):
+            here |= self._wanting
+        keys += [AppKey(each) for each in sorted(here)]
         return [*keys, QUEUE] if self._waiting else keys
 
     def _remove_node(self, name: str) -> list[Key]:
         self._nodes.pop(name, None)
         self._reported.pop(name, None)
+        self._room.forget(name)
         # Why something waits names every node.
         return [VIEW, *self._wanting_keys(), *([QUEUE] if self._waiting else [])]
-
-
-def _may_lack_instances(app: App) -> bool:
-    """Whether a place that becomes free may be one that the app waits for."""
-    if app.state == scheduler_pb2.APP_STATE_INACTIVE:
-        return False
-    ready = conditions.find(app, conditions.READY)
-    return (
-        app.state != scheduler_pb2.APP_STATE_READY
-        or ready is None
-        or ready.reason != conditions.SERVING
-        or conditions.holds(app, conditions.PROGRESSING, conditions.CANNOT_MOVE)
-    )
 
 
 def _discard(index: dict[_K, set[_V]], key: _K, value: _V) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 
 from callmesh_server.core.revisions import hard_coded_port, spec_of
 from callmesh_server.core.world import NO_USAGE, NOTHING, Demand, NodeState, World, app_of
 from callmesh_wire.names import AppName
 from callmeshpb.v1.scheduler_pb2 import INSTANCE_INTENT_RUN, AppSpec
 
+# An app's record tells why it has no place: with a thousand nodes it still is a record.
+MOST_REASONS = 10
 NO_NODE = "no node has joined: start one with `callmesh up`"
 
 
@@ -49,25 +52,31 @@ class Placement:
 
     @property
     def why(self) -> str:
-        """The reasons as one sentence without a full stop."""
+        """The reasons as one sentence without a full stop; of many nodes, the first ones'."""
         if not self.rejections:
             return NO_NODE
-        return "; ".join(f"node `{each.node}` {each.reason}" for each in self.rejections)
+        said = [f"node `{each.node}` {each.reason}" for each in self.rejections[:MOST_REASONS]]
+        more = len(self.rejections) - len(said)
+        return "; ".join([*said, *([f"{more} more nodes do not take it"] if more else [])])
+
+
+def node_for_run(world: World, demand: Demand) -> str:
+    """The connected node with most free slots that can take an attempt; ties by name; or ""."""
+    for taken, name in world.nodes_by_slots:
+        if taken >= 0:
+            # This one and all behind it have none free.
+            return ""
+        if _unfit_for_run(world, world.nodes[name], demand) is None:
+            return name
+    return ""
 
 
 def pick_for_run(world: World, demand: Demand) -> Placement:
-    """The connected node with most free slots that can take an attempt; ties by name."""
-    best, most = "", -1
-    rejections = []
-    for name, state in world.nodes.items():
-        rejection = _unfit_for_run(world, state, demand)
-        if rejection is not None:
-            rejections.append(rejection)
-            continue
-        free = state.record.capacity.slots - world.usage.get(name, NO_USAGE).slots
-        if free > most or (free == most and name < best):
-            best, most = name, free
-    return Placement(best) if best else Placement("", tuple(rejections))
+    """`node_for_run`, and the reasons where there is none: they cost more than the choice."""
+    if node := node_for_run(world, demand):
+        return Placement(node)
+    rejections = (_unfit_for_run(world, state, demand) for state in world.nodes.values())
+    return Placement("", tuple(each for each in rejections if each is not None))
 
 
 def pick_for_instance(world: World, app: AppName, spec: AppSpec, revision: int) -> Placement:
@@ -76,18 +85,45 @@ def pick_for_instance(world: World, app: AppName, spec: AppSpec, revision: int) 
     Ties by name. What is on its way out says nothing about where its successor
     belongs.
     """
-    fits, rejections = [], []
-    staying = [each for each in world.instances_of(app) if each.intent == INSTANCE_INTENT_RUN]
+    instances = (world.instances[each] for each in world.instances_of_app.get(app, NOTHING))
+    staying = [each for each in instances if each.intent == INSTANCE_INTENT_RUN]
     of_app = Counter(each.node for each in staying)
     of_revision = Counter(each.node for each in staying if each.revision == revision)
-    for name, state in world.nodes.items():
-        rejection = _unfit_for_instance(world, state, spec)
-        if rejection is not None:
-            rejections.append(rejection)
-            continue
-        here = world.instances_on_node.get(name, NOTHING)
-        fits.append((of_revision[name], of_app[name], len(here), name))
-    return Placement(min(fits)[-1]) if fits else Placement("", tuple(rejections))
+    here = world.instances_on_node
+    order = chain(
+        (name for _, name in world.nodes_by_instances if name not in of_app),
+        sorted(
+            of_app.keys() & world.nodes.keys(),
+            key=lambda each: (of_revision[each], of_app[each], len(here[each]), each),
+        ),
+    )
+    asked = _Asked.by(spec)
+    rejections = {}
+    for name in order:
+        # The first that takes it is the best: none behind it is looked at.
+        rejection = _unfit_for_instance(world, world.nodes[name], asked)
+        if rejection is None:
+            return Placement(name)
+        rejections[name] = rejection
+    return Placement("", tuple(rejections[name] for name in world.nodes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a specification asks of a node."""
+
+    memory: int
+    cpu: float
+    gpu: str
+    python: str
+    port: int
+
+    @classmethod
+    def by(cls, spec: AppSpec) -> _Asked:
+        """Read off once for all nodes."""
+        asked = spec.resources
+        python = spec.image.lock_python or spec.image.python_version
+        return cls(asked.memory, asked.cpu, asked.gpu, python, hard_coded_port(spec))
 
 
 def _unfit_for_run(world: World, state: NodeState, demand: Demand) -> Rejection | None:
@@ -106,19 +142,18 @@ def _unfit_for_run(world: World, state: NodeState, demand: Demand) -> Rejection 
     return None
 
 
-def _unfit_for_instance(world: World, state: NodeState, spec: AppSpec) -> Rejection | None:
+def _unfit_for_instance(world: World, state: NodeState, asked: _Asked) -> Rejection | None:
     closed = _closed(state)
     if closed is not None:
         return closed
-    asked = spec.resources
-    python = spec.image.lock_python or spec.image.python_version
-    unfit = _unsuitable(world, state, asked.memory, asked.cpu, asked.gpu, python)
+    unfit = _unsuitable(world, state, asked.memory, asked.cpu, asked.gpu, asked.python)
     if unfit is not None:
         return unfit
-    port = hard_coded_port(spec)
-    holder = _holder(world, state.name, port) if port else ""
+    holder = _holder(world, state.name, asked.port) if asked.port else ""
     if holder:
-        return Rejection(state.name, f"has port {port} in use by instance `{holder}`", busy=True)
+        return Rejection(
+            state.name, f"has port {asked.port} in use by instance `{holder}`", busy=True
+        )
     return None
 
 

@@ -39,10 +39,10 @@ def next_turn(world: World) -> Turn | None:
         heavy = bool(demand.memory or demand.cpu)
         if (held_back and heavy and not demand.depth) or gate(world, demand):
             continue
-        found = placement.pick_for_run(world, demand)
-        if found.node:
-            return Turn(next(iter(world.waiting[demand])), found.node)
-        held_back = held_back or (heavy and not demand.depth and found.busy)
+        if node := placement.node_for_run(world, demand):
+            return Turn(next(iter(world.waiting[demand])), node)
+        if heavy and not demand.depth and not held_back:
+            held_back = placement.pick_for_run(world, demand).busy
     return None
 
 

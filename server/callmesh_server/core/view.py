@@ -11,7 +11,7 @@ from callmesh_server.core.world import NOTHING, World, app_of
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import registry_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
-from callmeshpb.v1.node_pb2 import DesiredInstance, DesiredSet, MeshView, ServiceView
+from callmeshpb.v1.node_pb2 import DesiredInstance, DesiredSet, ServiceView
 from callmeshpb.v1.registry_pb2 import Endpoint, Service
 from callmeshpb.v1.scheduler_pb2 import App, AppSpec, Instance
 
@@ -19,18 +19,15 @@ _READY = registry_pb2.ENDPOINT_HEALTH_READY
 _DRAINING = registry_pb2.ENDPOINT_HEALTH_DRAINING
 
 
-def mesh_view(world: World, version: int) -> MeshView:
-    """Everything that can be called, sorted by name.
+def service_view(world: World, name: AppName) -> ServiceView | None:
+    """One service of the mesh view, or None if there is none of that name.
 
     To be sent only once ``liveness.is_settled``.
     """
-    services = [_view_of(world, name) for name in sorted(world.apps)]
-    services += [
-        ServiceView(service=world.externals[name])
-        for name in sorted(world.externals)
-        if name not in world.apps
-    ]
-    return MeshView(version=version, services=services)
+    if name in world.apps:
+        return _view_of(world, name)
+    external = world.externals.get(name)
+    return ServiceView(service=external) if external is not None else None
 
 
 def service_of(world: World, name: AppName) -> Service | None:

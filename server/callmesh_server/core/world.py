@@ -11,7 +11,7 @@ memory (leases, indexes) is a dataclass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -56,7 +56,13 @@ class NodeKey:
 
 @dataclass(frozen=True, slots=True)
 class ViewKey:
-    """What can be called may have changed: the edge pushes ``view.mesh_view``."""
+    """What can be called of this name may have changed: the edge looks at ``view.service_view``.
+
+    Without a name, which every such key implies: the view itself, and whether it
+    may be sent (``liveness.is_settled``).
+    """
+
+    name: AppName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +193,10 @@ class World:
     # Runs of a cache key that wait for the first of them, in the order of arrival.
     equals: Mapping[str, Mapping[str, None]] = field(default_factory=dict)
     usage: Mapping[str, Usage] = field(default_factory=dict)
+    # Every node: by how many instances it has, and by its slots in use less those that it
+    # has, so that the one with most free is the first.
+    nodes_by_instances: Sequence[tuple[int, str]] = ()
+    nodes_by_slots: Sequence[tuple[int, str]] = ()
     # Of a known task: the demand of its runs that have no parent.
     demands: Mapping[TaskKey, Demand] = field(default_factory=dict)
     # What a node has reported since its session began, until it has said that

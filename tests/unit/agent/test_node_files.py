@@ -14,6 +14,7 @@ from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.diskfile import write_whole
+from callmesh_agent.heldview import HeldView
 from callmesh_agent.identities import Identities
 from callmesh_agent.kept import Kept
 from callmesh_agent.xds.rejections import Rejection
@@ -91,18 +92,25 @@ def here(instance_id):
 
 
 def plane(settings, problems, kept=None):
-    kept = kept or Kept(settings, problems.append)
-    return DataPlane(settings, kept, problems.append, lambda _: None)
+    """A data plane, and what gives it a view."""
+    held = HeldView(kept or Kept(settings, problems.append))
+    made = DataPlane(settings, held, problems.append, lambda _: None)
+
+    def receive(view):
+        held.take(node_pb2.ServerMessage(mesh_view=view))
+        return made.follow_view()
+
+    return made, receive
 
 
 async def test_a_view_is_kept_and_goes_on_with_the_next_agent(settings):
     kept = Kept(settings, print)
-    first = plane(settings, [], kept)
+    first, receive = plane(settings, [], kept)
     first.open()
     assert json.loads(settings.endpoints_file.read_text()) == {}
-    assert first.receive_view(view(here("web-1"))) == {"web": "http://127.0.0.1:20001"}
+    assert receive(view(here("web-1"))) == {"web": "http://127.0.0.1:20001"}
     kept.flush()
-    second = plane(settings, [])
+    second, _ = plane(settings, [])
     assert second.ready_here() == {"web-1"}
     second.open()
     assert json.loads(settings.endpoints_file.read_text()) == {"web": "http://127.0.0.1:20001"}
@@ -112,11 +120,11 @@ async def test_a_view_is_kept_and_goes_on_with_the_next_agent(settings):
 
 async def test_a_view_that_cannot_be_served_is_said_and_the_last_one_stays(settings):
     problems = []
-    made = plane(settings, problems)
-    made.receive_view(view(name="web"))
-    made.receive_view(view(name="web", port=0))
+    made, receive = plane(settings, problems)
+    receive(view(name="web"))
+    receive(view(name="web", port=0))
     assert "mesh port 0" in problems[-1]
-    made.receive_view(view(name="web"))
+    receive(view(name="web"))
     assert problems[-1] == ""
     made.set_local({"web-1": LocalEndpoint("127.0.0.1", 9000, ready=True)})
     await made.taken()

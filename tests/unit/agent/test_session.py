@@ -10,6 +10,8 @@ import pytest
 from callmesh_agent import session as module
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
+from callmesh_agent.heldview import HeldView
+from callmesh_agent.kept import Kept
 from callmesh_agent.outbox import LOG_CHUNKS, Outbox
 from callmesh_agent.session import Session
 from callmesh_wire.backoff import Backoff
@@ -43,8 +45,9 @@ class Server:
         yield [node_pb2.ServerMessage(welcome=welcome)]
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(outgoing))
-            while (message := await self.out.get()) is not None:
-                yield [message]
+            with contextlib.suppress(GeneratorExit):
+                while (message := await self.out.get()) is not None:
+                    yield [message]
             reading.cancel()
 
     async def _read(self, outgoing):
@@ -79,8 +82,14 @@ def opened(server, tmp_path):
             pages_socket=tmp_path / "web", version="1", zone="z",
         )  # fmt: skip
         heard, views, logs = [], [], []
+        held = HeldView(Kept(settings, print))
+
+        def follow():
+            held.save()
+            views.append(held.view.version)
+
         session = Session(
-            settings, server, heard.append, views.append, lambda *each: logs.append(each)
+            settings, server, heard.append, held, follow, lambda *each: logs.append(each)
         )
         async with asyncio.TaskGroup() as group:
             task = group.create_task(session.run())
@@ -124,7 +133,46 @@ async def test_orders_become_events_in_their_order(opened, server):
         events.AttemptReleased(go),
         events.DesiredReceived(node_pb2.DesiredSet(version=1)),
     ]
-    assert views == [node_pb2.MeshView(version=2)]
+    assert views == [2]
+
+
+def service(name, tag):
+    return node_pb2.ServiceView(service={"mesh_name": name}, tag=tag)
+
+
+async def test_a_delta_makes_the_view_and_the_next_hello_says_so(opened, server):
+    async with opened() as (_, _heard, views):
+        hello = (await server.next()).hello
+        assert (hello.takes_deltas, hello.view_version, hello.view_tags) == (True, 0, {})
+        whole = node_pb2.MeshView(version=5, services=[service("a", 1), service("b", 2)])
+        server.out.put_nowait(node_pb2.ServerMessage(mesh_view=whole))
+        delta = node_pb2.MeshDelta(
+            from_version=5, version=9, changed=[service("c", 3), service("b", 4)], removed=["a"]
+        )
+        server.out.put_nowait(node_pb2.ServerMessage(mesh_delta=delta))
+        await until(lambda: views == [5, 9])
+        server.out.put_nowait(None)
+        hello = await next_hello(server)
+        assert (hello.view_version, dict(hello.view_tags)) == (9, {"b": 4, "c": 3})
+        assert whole.version == 5, "the server's own"
+
+
+async def test_a_delta_against_another_view_is_asked_for_again(opened, server):
+    async with opened() as (_, _heard, views):
+        await next_hello(server)
+        whole = node_pb2.MeshView(version=5, services=[service("a", 1)])
+        server.out.put_nowait(node_pb2.ServerMessage(mesh_view=whole))
+        delta = node_pb2.MeshDelta(from_version=4, version=6, removed=["a"])
+        server.out.put_nowait(node_pb2.ServerMessage(mesh_delta=delta))
+        hello = await next_hello(server)
+        assert (hello.view_version, dict(hello.view_tags)) == (5, {"a": 1})
+        assert views == [5]
+
+
+async def next_hello(server):
+    while not (message := await server.next()).HasField("hello"):
+        pass
+    return message.hello
 
 
 async def test_a_session_that_ends_is_opened_again_with_everything(opened, server):

@@ -77,6 +77,9 @@ class Agent:
     instances_ready: bool = True
     # False: as an agent from before that message.
     tells_views: bool = True
+    # True: as one that has the view of `held`.
+    takes_deltas: bool = False
+    held: node_pb2.MeshView = field(default_factory=node_pb2.MeshView)
     known: list[node_pb2.AttemptReport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -100,6 +103,9 @@ class Agent:
                 incarnation="one",
                 capacity=capacity,
                 tells_views=self.tells_views,
+                takes_deltas=self.takes_deltas,
+                view_version=self.held.version,
+                view_tags={each.service.mesh_name: each.tag for each in self.held.services},
             )
         )
         self.say(instances_complete=node_pb2.InstancesComplete())
@@ -134,8 +140,9 @@ class Agent:
             case "desired":
                 for item in message.desired.instances:
                     self.observe(item.instance)
-            case "mesh_view" if self.tells_views:
-                self.say(view_taken=node_pb2.ViewTaken(version=message.mesh_view.version))
+            case "mesh_view" | "mesh_delta" as kind if self.tells_views:
+                version = getattr(message, kind).version
+                self.say(view_taken=node_pb2.ViewTaken(version=version))
 
     def start(self, order: node_pb2.AttemptOrder) -> None:
         self.running[order.run] = order

@@ -50,7 +50,7 @@ def test_ready_waits_for_every_node() -> None:
         told.routed.joined(node)
     app = told.put(1)
     assert told.routed.hides(app)
-    told.routed.viewed(7)
+    told.routed.viewed(7, [NAME])
     told.routed.taken("one", 7)
     assert told.shown(app).state == scheduler_pb2.APP_STATE_DEPLOYING
     assert told.shown(app).conditions[0].message == "revision 1 is ready and is being routed to"
@@ -59,7 +59,7 @@ def test_ready_waits_for_every_node() -> None:
     assert told.shown(app) == app
     assert told.count == 1
     # Another view changes nothing for it, another revision does.
-    told.routed.viewed(9)
+    told.routed.viewed(9, [NAME])
     assert not told.routed.hides(app)
     assert told.routed.hides(told.put(2))
 
@@ -68,7 +68,7 @@ def test_a_node_that_leaves_is_not_waited_for() -> None:
     told = Told()
     told.routed.joined("one")
     app = told.put(1)
-    told.routed.viewed(3)
+    told.routed.viewed(3, [NAME])
     told.routed.left("one")
     assert not told.routed.hides(app)
     assert told.count == 1
@@ -81,7 +81,7 @@ def test_what_was_ready_before_a_restart_stays_so() -> None:
     app = told.put(4)
     told.routed.restore()
     told.routed.joined("one")
-    told.routed.viewed(1)
+    told.routed.viewed(1, [NAME])
     assert not told.routed.hides(app)
 
 
@@ -90,9 +90,9 @@ def test_what_failed_is_told_at_once_and_is_routed_to_anew() -> None:
     told.routed.joined("one")
     failed = told.put(1, FAILED)
     assert not told.routed.hides(failed)
-    told.routed.viewed(1)
+    told.routed.viewed(1, [NAME])
     app = told.put(1)
-    told.routed.viewed(2)
+    told.routed.viewed(2, [NAME])
     assert told.routed.hides(app)
     told.routed.taken("one", 2)
     assert not told.routed.hides(app)
@@ -101,13 +101,13 @@ def test_what_failed_is_told_at_once_and_is_routed_to_anew() -> None:
 def test_a_node_that_joins_does_not_hide_what_was_routed_to() -> None:
     told = Told()
     app = told.put(1)
-    told.routed.viewed(1)
+    told.routed.viewed(1, [NAME])
     assert not told.routed.hides(app)
     told.routed.joined("one")
     assert not told.routed.hides(app)
     # The next revision waits for it.
     app = told.put(2)
-    told.routed.viewed(2)
+    told.routed.viewed(2, [NAME])
     assert told.routed.hides(app)
 
 
@@ -116,7 +116,7 @@ def test_a_node_that_takes_too_long_does_not_hold_up_the_others() -> None:
     for node in ("one", "two"):
         told.routed.joined(node)
     app = told.put(1)
-    told.routed.viewed(1)
+    told.routed.viewed(1, [NAME])
     (elapsed,) = told.timers
     elapsed()
     assert told.routed.hides(app), "it can be called nowhere"
@@ -130,9 +130,9 @@ def test_the_time_of_an_earlier_revision_is_not_that_of_the_next() -> None:
     for node in ("one", "two"):
         told.routed.joined(node)
     told.put(1)
-    told.routed.viewed(1)
+    told.routed.viewed(1, [NAME])
     app = told.put(2)
-    told.routed.viewed(2)
+    told.routed.viewed(2, [NAME])
     told.routed.taken("two", 2)
     told.timers[0]()
     assert told.routed.hides(app)
@@ -144,11 +144,11 @@ def test_an_app_that_moves_to_another_port_waits_for_the_next_view() -> None:
     told = Told()
     told.routed.joined("one")
     app = told.put(1)
-    told.routed.viewed(1)
+    told.routed.viewed(1, [NAME])
     told.routed.forget(NAME)
     told.routed.taken("one", 1)
     assert told.routed.hides(app)
-    told.routed.viewed(2)
+    told.routed.viewed(2, [NAME])
     told.routed.taken("one", 2)
     assert not told.routed.hides(app)
     assert told.count == 1

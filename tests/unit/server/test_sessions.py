@@ -55,6 +55,62 @@ async def test_desired_sets_and_views_follow_a_deploy(mesh: Any) -> None:
     assert len(set(versions)) == len(versions)
 
 
+def views(agent: Any) -> list[Any]:
+    """What the agent was sent of the mesh view, in its order."""
+    return [
+        getattr(each, kind)
+        for each in agent.received
+        if (kind := each.WhichOneof("message")) in ("mesh_view", "mesh_delta")
+    ]
+
+
+def names(services: Any) -> list[str]:
+    return [each.service.name for each in services]
+
+
+async def test_an_agent_that_takes_deltas_is_told_what_it_lacks(start_mesh: Any) -> None:
+    async with start_mesh(takes_deltas=True) as mesh:
+        await mesh.agent.until(lambda: bool(views(mesh.agent)))
+        whole = views(mesh.agent)[0]
+        assert (whole.DESCRIPTOR.name, len(whole.services)) == ("MeshView", 0)
+        await deploy(mesh)
+        await mesh.agent.until(
+            lambda: any(s.service.endpoints for v in views(mesh.agent)[1:] for s in v.changed)
+        )
+        deltas = views(mesh.agent)[1:]
+        assert [each.DESCRIPTOR.name for each in deltas] == ["MeshDelta"] * len(deltas)
+        versions = [whole.version, *(each.version for each in deltas)]
+        assert [each.from_version for each in deltas] == versions[:-1]
+        # One that comes back with this view is told that it has all.
+        last = deltas[-1]
+        held = node_pb2.MeshView(version=last.version, services=last.changed)
+        again = type(mesh.agent)(mesh.server, node="other", takes_deltas=True, held=held)
+        serving = mesh.tasks.create_task(again.run())
+        await again.until(lambda: bool(views(again)))
+        (delta,) = views(again)
+        assert (delta.from_version, delta.changed, delta.removed) == (held.version, [], [])
+        again.hang_up()
+        await serving
+
+
+async def test_a_view_of_another_time_is_brought_up_by_its_tags(start_mesh: Any) -> None:
+    stale = [
+        node_pb2.ServiceView(service={"mesh_name": name, "name": name}, tag=9)
+        for name in ("web", "gone")
+    ]
+    held = node_pb2.MeshView(version=5, services=stale)
+    async with start_mesh() as mesh:
+        await deploy(mesh)
+        other = type(mesh.agent)(mesh.server, node="other", takes_deltas=True, held=held)
+        serving = mesh.tasks.create_task(other.run())
+        await other.until(lambda: bool(views(other)))
+        delta = views(other)[0]
+        assert (delta.from_version, names(delta.changed)) == (5, ["web"])
+        assert delta.removed == ["gone"]
+        other.hang_up()
+        await serving
+
+
 async def test_what_does_not_begin_with_hello_is_refused(mesh: Any) -> None:
     async def messages() -> AsyncIterator[list[node_pb2.AgentMessage]]:
         yield [node_pb2.AgentMessage(lease=node_pb2.LeaseRenewal())]

@@ -20,6 +20,7 @@ class Three:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.again: list[str] = []
+        self.seen: node_pb2.ServiceView | None = None
         for name in "abc":
             self.node(name)
         self.withdrawn = Withdrawn(self.ledger.world, self.again.append)
@@ -35,8 +36,8 @@ class Three:
 
     def view(self, version: int, *offered: registry_pb2.Endpoint) -> None:
         service = registry_pb2.Service(name="web", endpoints=offered)
-        services = [node_pb2.ServiceView(service=service)]
-        self.withdrawn.viewed(node_pb2.MeshView(version=version, services=services))
+        before, self.seen = self.seen, node_pb2.ServiceView(service=service)
+        self.withdrawn.viewed(version, [(before, self.seen)])
 
     def is_called(self) -> bool:
         instance = self.ledger.world.instances.get("web-1") or self.going()

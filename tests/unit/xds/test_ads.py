@@ -18,6 +18,7 @@ import pytest
 from callmesh_agent import dataplane
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.dataplane import DataPlane
+from callmesh_agent.heldview import HeldView
 from callmesh_agent.kept import Kept
 from callmesh_agent.xds import ads, descriptors
 from callmesh_agent.xds.ads import AdsServer, client_bootstrap
@@ -25,6 +26,7 @@ from callmesh_agent.xds.descriptors import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 from callmesh_agent.xds.ingress import INGRESS
 from callmesh_agent.xds.rejections import Rejection
 from callmesh_agent.xds.snapshot import LocalInstance
+from callmeshpb.v1 import node_pb2
 
 if TYPE_CHECKING:
     from conftest import World
@@ -265,7 +267,8 @@ async def test_a_view_is_reported_once_it_is_taken_however_late(
         state_dir=tmp_path, runtime_dir=tmp_path, ingress_port=7480,
         pages_socket=tmp_path / "web.sock", version="1",
     )  # fmt: skip
-    plane = DataPlane(settings, Kept(settings, print), print, print)
+    held = HeldView(Kept(settings, print))
+    plane = DataPlane(settings, held, print, print)
     started = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         tasks = [
@@ -273,7 +276,8 @@ async def test_a_view_is_reported_once_it_is_taken_however_late(
             group.create_task(plane.report_views(reported.append)),
         ]
         await started.wait()
-        plane.receive_view(world.view)
+        held.take(node_pb2.ServerMessage(mesh_view=world.view))
+        plane.follow_view()
         async with envoy(str(settings.ads_socket)) as client:
             await client.say(ENDPOINTS, "shop", nonce=await subscribed(client, world))
             await client.say(LISTENER)

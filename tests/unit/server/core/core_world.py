@@ -296,7 +296,7 @@ def intents(core: Core, name: str = "web") -> dict[str, int]:
 
 
 def endpoints(core: Core, name: str = "web") -> list[tuple[str, int]]:
-    (service,) = [
-        each.service for each in view.mesh_view(core.world, 1).services if each.service.name == name
-    ]
-    return [(each.instance_id, each.health) for each in service.endpoints]
+    (found,) = [each for each in core.world.apps if each.name == name]
+    seen = view.service_view(core.world, found)
+    assert seen is not None
+    return [(each.instance_id, each.health) for each in seen.service.endpoints]

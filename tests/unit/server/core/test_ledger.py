@@ -10,7 +10,7 @@ from callmesh_server.core import actions as do
 from callmesh_server.core import attempts
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.times import stamp
-from callmesh_server.core.world import NO_USAGE, AppKey, QueueKey, RunKey, Usage, World
+from callmesh_server.core.world import NO_USAGE, AppKey, NodeState, QueueKey, RunKey, Usage, World
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import scheduler_pb2 as pb
 
@@ -72,9 +72,18 @@ def check(world: World) -> None:
 def test_run_indexes_match_the_records(story):
     ledger = Ledger()
     ledger.put_task(task(resources={"memory": 7, "cpu": 0.5}))
+    for node in ("n1", "n2"):
+        ledger.apply(do.PutNode(a_node(node)))
     for fields in story:
         ledger.apply(do.PutRun(a_run(fields)))
         check(ledger.world)
+        used = ledger.world.usage
+        free = sorted((used.get(n, NO_USAGE).slots - 8, n) for n in ("n1", "n2"))
+        assert list(ledger.world.nodes_by_slots) == free
+
+
+def a_node(name: str) -> NodeState:
+    return NodeState(record=pb.Node(name=name, capacity=pb.NodeCapacity(slots=8)))
 
 
 def instance(identifier: str, node: str, revision: int = 1) -> pb.Instance:
@@ -98,6 +107,7 @@ def test_instance_indexes_match_the_records(story):
     ledger = Ledger()
     spec = app_spec(resources={"memory": 3 * MIB})
     ledger.apply(do.PutApp(pb.App(spec=spec, revision=1)))
+    ledger.apply(do.PutNode(a_node("n1")))
     where: dict[str, str] = {}
     for number, node, put in story:
         identifier = f"web-1-{number}"
@@ -114,6 +124,12 @@ def test_instance_indexes_match_the_records(story):
             here = {key for key, value in where.items() if value == each}
             assert world.instances_on_node.get(each, set()) == here
             assert world.usage.get(each, NO_USAGE).memory == 3 * MIB * len(here)
+        # Known nodes alone have a place in the orders: n2 joins in the end.
+        on_first = list(where.values()).count("n1")
+        assert list(world.nodes_by_instances) == [(on_first, "n1")]
+    ledger.apply(do.PutNode(a_node("n2")))
+    counted = sorted((list(where.values()).count(each), each) for each in ("n1", "n2"))
+    assert list(ledger.world.nodes_by_instances) == counted
 
 
 def test_a_new_run_is_to_be_decided_and_a_changed_one_is_not():

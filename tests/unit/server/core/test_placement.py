@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from core_world import MIB, Core, app_spec, task
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callmesh_server.core import actions as do
 from callmesh_server.core import draining
@@ -13,7 +15,7 @@ from callmesh_server.core.placement import (
     pick_for_instance,
     pick_for_run,
 )
-from callmesh_server.core.world import Demand
+from callmesh_server.core.world import NO_USAGE, Demand
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import common_pb2
 from callmeshpb.v1 import scheduler_pb2 as pb
@@ -144,3 +146,60 @@ def test_a_run_may_ask_for_more_than_its_task() -> None:
     core.attempt("r1", pb.ATTEMPT_PHASE_SUCCEEDED)
     assert core.run("r2").attempts
     assert core.world.usage["n1"].memory == 6 << 30
+
+
+def reference(world, name, spec):
+    """The rule in words: of the nodes that fit, fewest of the app, then fewest, then by name."""
+    own = world.instances_of_app.get(name, frozenset())
+    rejected = set()
+    while len(rejected) < len(world.nodes):
+        best = min(
+            (len(own & here), len(here), node)
+            for node in world.nodes
+            if node not in rejected
+            for here in [world.instances_on_node.get(node, frozenset())]
+        )[2]
+        free = world.nodes[best].record.capacity.memory - world.usage.get(best, NO_USAGE).memory
+        if spec.resources.memory <= free and world.nodes[best].connected:
+            return best
+        rejected.add(best)
+    return ""
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=12),
+    st.lists(st.integers(0, 40), max_size=4),
+)
+def test_the_first_that_fits_in_order_is_the_best(memories, placed, left):
+    core = Core()
+    for number, memory in enumerate(memories):
+        core.join(f"n{number}", memory=memory * MIB)
+    for number, (app, memory) in enumerate(placed):
+        spec = app_spec(app, resources={"memory": memory * MIB})
+        name = AppName("default", "development", app)
+        core.ledger.apply(do.PutApp(pb.App(spec=spec, revision=1)))
+        chosen = pick_for_instance(core.world, name, spec, 1).node
+        assert chosen == reference(core.world, name, spec)
+        if chosen:
+            core.ledger.apply(do.PutInstance(instance(app, number, chosen)))
+        for each in left:
+            if each == number:
+                core.ledger.apply(do.RemoveInstance(f"{placed[0][0]}-0"))
+                core.leave(chosen or "n0")
+
+
+def instance(app, number, node):
+    return pb.Instance(
+        id=f"{app}-{number}", project="default", domain="development", app=app, revision=1,
+        node=node, intent=pb.INSTANCE_INTENT_RUN,
+    )  # fmt: skip
+
+
+def test_of_many_nodes_the_first_tell_why():
+    core = Core()
+    for number in range(25):
+        core.join(f"n{number:02d}", slots=0)
+    why = pick_for_run(core.world, Demand()).why
+    assert why.count("has 0 of 0 slots in use") == 10
+    assert why.endswith("; 15 more nodes do not take it")

@@ -32,6 +32,8 @@ from callmeshpb.v1 import scheduler_pb2 as pb
 PROBE = 0.05
 # Envoy takes a view within so many seconds.
 ENVOY = (0.002, 0.08)
+# From a desired set to its being on disk.
+WRITE = (0.001, 0.15)
 _FOLDER = tempfile.TemporaryDirectory(prefix="callmesh-sim-")
 
 
@@ -269,7 +271,7 @@ class SimAgent:
             case do.AwaitDrained(instance_id, generation):
                 self._answer((0.0, 4.0), lambda: events.ConnectionsGone(instance_id, generation))
             case do.KeepDesired(desired):
-                self._after(self._rng.uniform(0.0, 0.2), lambda: self._keep(desired))
+                self._after(self._rng.uniform(*WRITE), lambda: self._keep(desired))
             case do.SpoolAttempt(report):
                 key = f"{report.run}.{report.fence.epoch}.{report.fence.counter}"
                 self._machine.spool[key] = report
@@ -277,8 +279,9 @@ class SimAgent:
                 self._machine.spool.pop(f"{run}.{epoch}.{counter}", None)
 
     def _keep(self, desired: node_pb2.DesiredSet) -> None:
-        known = self._machine.kept
-        if known is None or known.version < desired.version:
+        """Written behind: one that comes later may be written first, and stays."""
+        kept = self._machine.kept
+        if kept is None or kept.version <= desired.version:
             self._machine.kept = desired
 
     def _start(self, request: Start) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Set
 from sim_clock import Clock
 
 from callmesh_server.core import queue
-from callmesh_server.core.attempts import ACTIVE_ATTEMPTS, has_ended
+from callmesh_server.core.attempts import ACTIVE_ATTEMPTS, COUNTED_ATTEMPTS, HANDED_ON, has_ended
+from callmesh_server.core.endings import MAX_LOST
 from callmesh_server.core.world import World, fence_of
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import node_pb2, registry_pb2
@@ -35,6 +36,13 @@ class Checks:
         self._fences: dict[str, tuple[int, int]] = {}
         self._executed: set[tuple[str, int, int]] = set()
         self._last_said: dict[str, int] = {}
+        # By node: what was on it when its drain was seen.
+        self._drained: dict[str, set[str]] = {}
+        self._lost_at: dict[str, float] = {}
+        self._prepared_at: dict[tuple[str, int, int], float] = {}
+        self._lost_attempts: set[tuple[str, int, int]] = set()
+        # By app: what could be called in the last view.
+        self._callable: dict[AppName, set[str]] = {}
         # A user's wish ended these.
         self._sent_away: set[str] = set()
         self._said_anew: dict[str, set[str]] = {}
@@ -45,6 +53,12 @@ class Checks:
         self._lost: set[str] = set()
         self.broken_revisions: set[tuple[str, int]] = set()
         # What is on disk; since when a node lives and can be reached, or None.
+        # By task: how often a run may be tried again.
+        self.retries: dict[str, int] = {}
+        # Whether a living worker executes an attempt or holds its end; whether an instance
+        # takes calls.
+        self.is_held: Callable[[tuple[str, int, int]], bool]
+        self.listens: Callable[[str], bool]
         self.run_on_disk: Callable[[str], pb.Run | None]
         self.fine_since: Callable[[str], float | None]
 
@@ -88,11 +102,38 @@ class Checks:
             self.fail(f"the result of run `{run.name}` is not that of its recorded attempt")
         if has_ended(run):
             self._results[run.name] = run
+        self._tries(run)
+        for attempt in run.attempts:
+            # One that was handed on is called so as well: its node was told to end it.
+            if attempt.phase == pb.ATTEMPT_PHASE_LOST and attempt.error.type != HANDED_ON:
+                self._lost_attempt(run.name, attempt)
         if run.attempts:
             fence = fence_of(run.attempts[-1].fence)
             if fence < self._fences.get(run.name, (0, 0)):
                 self.fail(f"the fence of run `{run.name}` went back to {fence}")
             self._fences[run.name] = fence
+
+    def _tries(self, run: pb.Run) -> None:
+        """A run that fails is tried as often as its policy says, not more, not less."""
+        allowed = 1 + self.retries[run.task]
+        failed = sum(each.phase in COUNTED_ATTEMPTS for each in run.attempts)
+        if failed > allowed:
+            self.fail(f"run `{run.name}` failed {failed} times, and may {allowed} times")
+        gave_up = run.phase in (pb.RUN_PHASE_FAILED, pb.RUN_PHASE_TIMED_OUT)
+        lost = sum(each.phase == pb.ATTEMPT_PHASE_LOST for each in run.attempts)
+        if gave_up and failed < allowed and lost <= MAX_LOST:
+            self.fail(f"run `{run.name}` is given up after {failed} of {allowed} tries")
+
+    def _lost_attempt(self, name: str, attempt: pb.Attempt) -> None:
+        """An attempt is not lost that a worker executes, or holds the end of, on a node that was
+        not lost since."""
+        key = (name, *fence_of(attempt.fence))
+        if key in self._lost_attempts:
+            return
+        self._lost_attempts.add(key)
+        was_lost = self._lost_at.get(attempt.node, 0.0) >= self._prepared_at.get(key, 0.0)
+        if not was_lost and self.is_held(key):
+            self.fail(f"attempt {key[1:]} of run `{name}` is called lost, and its worker has it")
 
     def executes(self, run: str, fence: tuple[int, int]) -> None:
         """User code runs at most once for an attempt, and never before the attempt is on disk."""
@@ -126,6 +167,9 @@ class Checks:
             fence = fence_of(message.go.fence)
             if self._attempt_on_disk(message.go.run, fence) is None:
                 self.fail(f"the go of run `{message.go.run}` leaves before its attempt is on disk")
+        elif kind == "prepare":
+            key = (message.prepare.run, *fence_of(message.prepare.fence))
+            self._prepared_at[key] = self._clock.now
         elif kind == "ack":
             self._acknowledged(message.ack)
         elif kind in ("desired", "mesh_view", "mesh_delta"):
@@ -144,6 +188,7 @@ class Checks:
         """A new server has heard nothing yet."""
         self._last_said.clear()
         self._lost.clear()
+        self._drained.clear()
 
     def joined(self, node: str) -> None:
         """A session of the node begins: it says everything again."""
@@ -168,10 +213,13 @@ class Checks:
                 name = AppName(app.spec.project, app.spec.domain, app.spec.name)
                 self._sent_away |= world.instances_of_app.get(name, frozenset())
         for name, state in world.nodes.items():
+            if state.record.drain.expired:
+                self._sent_away |= world.instances_on_node.get(name, frozenset())
             if not state.lost:
                 self._lost.discard(name)
             elif name not in self._lost:
                 self._lost.add(name)
+                self._lost_at[name] = self._clock.now
                 self._forget(world, name)
                 self._given_up(name)
 
@@ -180,19 +228,21 @@ class Checks:
         that is lost, nor a broken revision; and none is left out that could be called alone."""
         self._look_around(world)
         for service in services:
-            callable_ones = 0
+            name = AppName(service.project, service.domain, service.name)
+            before, here = self._callable.get(name, set()), set()
             for each in service.endpoints:
                 if world.is_lost(each.node):
                     self.fail(f"the view calls `{each.instance_id}` on a lost node")
                 if each.health != registry_pb2.ENDPOINT_HEALTH_READY:
                     continue
-                callable_ones += 1
+                here.add(each.instance_id)
                 if self._last_said.get(each.instance_id) != pb.INSTANCE_STATE_READY:
                     self.fail(f"the view calls `{each.instance_id}`, which is not ready")
                 if (service.name, each.revision) in self.broken_revisions:
                     self.fail(f"the broken revision {each.revision} of `{service.name}` serves")
-            if not callable_ones:
-                self._nobody_left(world, AppName(service.project, service.domain, service.name))
+            self._callable[name] = here
+            if not here:
+                self._nobody_left(world, name, before)
 
     def view_made(self, view: node_pb2.MeshView) -> None:
         """The server gives a version to this."""
@@ -204,7 +254,7 @@ class Checks:
         if held != self._tags.get(view.version):
             self.fail(f"view {view.version} of {node} is not the server's: {sorted(held)}")
 
-    def _nobody_left(self, world: World, name: AppName) -> None:
+    def _nobody_left(self, world: World, name: AppName, before: set[str]) -> None:
         """An active app whose serving revision has a ready instance can be called."""
         app = world.apps.get(name)
         if (
@@ -213,14 +263,18 @@ class Checks:
             or app.desired_state == pb.DESIRED_STATE_INACTIVE
             or not app.serving_revision
             or app.spec.port
+            or app.serving_spec.port
         ):
             return
         for each in world.instances_of(name):
-            ready = self._last_said.get(each.id) == pb.INSTANCE_STATE_READY
-            node = world.nodes.get(each.node)
-            if node is None or node.lost or not node.heard or not ready:
-                continue
-            if each.revision == app.serving_revision and each.id not in self._sent_away:
+            said = self._last_said.get(each.id, pb.INSTANCE_STATE_READY if each.id in before else 0)
+            if (
+                said == pb.INSTANCE_STATE_READY
+                and each.revision == app.serving_revision
+                and each.id not in self._sent_away
+                and each.node not in self._lost
+                and self.listens(each.id)
+            ):
                 self.fail(f"nobody can call app `{name.name}`, and `{each.id}` is ready")
 
     def decided(self, world: World) -> None:
@@ -230,6 +284,22 @@ class Checks:
         if turn is not None:
             self.fail(f"run `{turn.run}` fits node `{turn.node}` and nobody dispatches it")
         self._look_around(world)
+        for name, state in world.nodes.items():
+            if state.draining:
+                self._nothing_new(world, name)
+            else:
+                self._drained.pop(name, None)
+
+    def _nothing_new(self, world: World, node: str) -> None:
+        """Nothing is placed on a node that is drained."""
+        attempts = {
+            f"{run} {fence_of(world.runs[run].attempts[-1].fence)}"
+            for run in world.runs_on_node.get(node, ())
+        }
+        here = attempts | set(world.instances_on_node.get(node, ()))
+        before = self._drained.setdefault(node, here)
+        if here - before:
+            self.fail(f"node `{node}` is drained and gets {sorted(here - before)}")
 
     def _given_up(self, node: str) -> None:
         since = self.fine_since(node)

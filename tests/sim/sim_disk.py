@@ -58,6 +58,9 @@ class SimRecords:
     def put_node(self, node: pb.Node) -> Change:
         return Change("nodes", node.name, node)
 
+    def delete_node(self, name: str) -> Change:
+        return Change("nodes", name, None)
+
     def insert_run(self, run: pb.Run, _inputs: pb.Run, _request_id: str) -> Change:
         return Change("runs", run.name, run, once=True)
 

@@ -24,8 +24,8 @@ from callmeshpb.v1 import node_pb2
 
 Item = TypeVar("Item", bound=Message)
 
-# Batches on their way at once: whoever sends more waits.
-WINDOW = 4
+# Batches on their way at once, on a wire: whoever sends more waits.
+WINDOWS = (1, 1, 2, 4)
 # Seconds of silence after which each side gives a connection up.
 AGENT_GIVES_UP, SERVER_GIVES_UP = 5.0, 20.0
 CONNECT = (1.0, 3.0)
@@ -40,6 +40,7 @@ class Wire:
     def __init__(self, clock: Clock, rng: random.Random) -> None:
         self._clock = clock
         self._rng = rng
+        self.window = rng.choice(WINDOWS)
         self._slowest = rng.choice([0.002, 0.002, 0.004, 0.004, 0.03, 0.2])
         # Nothing passes until then.
         self.cut_until = 0.0
@@ -79,7 +80,7 @@ class Stream(Generic[Item]):
 
     async def send(self, batch: Sequence[Item]) -> None:
         """Send, once there is room."""
-        while len(self._flying) + len(self._arrived) >= WINDOW and not self._ended:
+        while len(self._flying) + len(self._arrived) >= self._wire.window and not self._ended:
             await self._change()
         if self.is_broken or self._ended:
             return
@@ -176,8 +177,12 @@ class Connection:
             self._net.clock.after(SERVER_GIVES_UP, self._server_looks)
 
     def agent_leaves(self) -> None:
-        """The agent is done with it: the server hears, unless nothing passes."""
-        self.up.lose()
+        """The agent is done with it: the server hears, unless nothing passes.
+
+        What the agent sent before may be lost, or may still come.
+        """
+        if self._net.rng.random() < 0.5:
+            self.up.lose()
         self.down.lose()
         if self in self.wire.open:
             self.wire.open.remove(self)

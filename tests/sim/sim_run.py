@@ -20,9 +20,9 @@ from sim_clock import Clock, virtual_time
 from sim_machine import Machine
 from sim_net import Net, Wire
 from sim_server import SimServer, quiet
-from sim_story import ACCIDENTS_END, Step, nodes_of, story
+from sim_story import ACCIDENTS, ACCIDENTS_END, Step, nodes_of, story
 from sim_users import Users, tasks
-from sim_workloads import Worker
+from sim_workloads import AppProcess, Worker
 
 from callmesh_server.core.attempts import has_ended
 from callmesh_server.core.revisions import wanted_replicas
@@ -116,6 +116,9 @@ class Simulation:
             self.agents[plan.name] = SimAgent(machine, self.net, self.users, plan)
         self.checks.run_on_disk = self.server.disk.runs.get
         self.checks.fine_since = self._fine_since
+        self.checks.retries = {name: each.spec.retries.count for name, each in tasks().items()}
+        self.checks.is_held = self._is_held
+        self.checks.listens = self._listens
         self.server.start()
 
     def _fine_since(self, node: str) -> float | None:
@@ -124,6 +127,20 @@ class Simulation:
         if agent.process is None or agent.process.stopped or wire.is_cut or not agent.accepts:
             return None
         return max(agent.since, wire.cut_until, wire.reset_at)
+
+    def _is_held(self, key: tuple[str, int, int]) -> bool:
+        return any(
+            isinstance(each.workload, Worker) and each.workload.holds(key)
+            for machine in self.machines.values()
+            for each in machine.living("worker")
+        )
+
+    def _listens(self, instance: str) -> bool:
+        processes = (each.processes.get(f"app/{instance}") for each in self.machines.values())
+        return any(
+            each is not None and isinstance(each.workload, AppProcess) and each.workload.listens
+            for each in processes
+        )
 
     def tell(self, text: str) -> None:
         """Keep what happened, for whoever has to understand a failure."""
@@ -165,6 +182,42 @@ class Simulation:
         unrest = self._unrest()
         if unrest:
             raise Broken(f"it never comes to rest: {unrest}")
+        if not {step.kind for step in steps} & {*ACCIDENTS, "lose machine"}:
+            self._spread()
+        if self._seed % 4 == 0:
+            self._restart_at_rest()
+
+    def _spread(self) -> None:
+        """Replicas at rest are spread: between two nodes the difference is at most 1."""
+        world = self.server.world
+        for name, app in world.apps.items():
+            counts = dict.fromkeys(self.agents, 0)
+            for each in world.instances_of(name):
+                counts[each.node] += each.revision == app.serving_revision
+            if max(counts.values()) - min(counts.values()) > 1:
+                raise Broken(f"app `{name.name}` is not spread: {counts}")
+
+    def _restart_at_rest(self) -> None:
+        """A restart of the server and of every agent ends no process of an app, and moves none."""
+        before = self._processes()
+        self.server.crash()
+        self.clock.after(0.5, self.server.start)
+        for name in sorted(set(self.agents) - self._lost):
+            self.agents[name].crash()
+            self.clock.after(self._rng.uniform(0.3, 2.0), self.agents[name].start)
+        self._until(self.clock.elapsed + 30.0)
+        if self._processes() != before:
+            raise Broken(f"a restart at rest made {self._processes()} of {before}")
+        unrest = self._unrest()
+        if unrest:
+            raise Broken(f"it does not come to rest after a restart: {unrest}")
+
+    def _processes(self) -> dict[str, int]:
+        return {
+            each.record.process_id: each.record.pid
+            for machine in self.machines.values()
+            for each in machine.living("app")
+        }
 
     def _mend(self) -> None:
         """The accidents are over."""
@@ -176,6 +229,8 @@ class Simulation:
             self.machines[name].revive_supervisor()
             self.agents[name].go_on()
             self.agents[name].start()
+            # Once the server is there.
+            self.clock.after(1.0, lambda name=name: self.server.undrain(name))
 
     def _do(self, step: Step) -> None:
         self.tell(str(step)[11:].strip())
@@ -217,6 +272,10 @@ class Simulation:
                 self.net.reset(step.target, step.lasts)
             case "partition" if agent is not None:
                 self.net.wires[step.target].cut(step.lasts)
+            case "drain":
+                self.server.drain(step.target, step.lasts)
+            case "undrain":
+                self.server.undrain(step.target)
             case "stop server":
                 self.server.stop(step.lasts)
             case "leap":
@@ -254,6 +313,7 @@ class Simulation:
                 (text for app in self.server.disk.apps.values() if (text := self._app(app))), ""
             )
             or self._strange_processes()
+            or self._leftovers()
         )
 
     def _unended_runs(self) -> str:
@@ -331,6 +391,19 @@ class Simulation:
         }
         if living - wanted:
             return f"nobody wants {sorted(living - wanted)}"
+        return ""
+
+    def _leftovers(self) -> str:
+        """Nothing is taken of a node by what has ended, and nobody keeps anything of it."""
+        world, live = self.server.world, self.server.parts.live
+        taken = {name: each.slots for name, each in world.usage.items() if each.slots}
+        if taken:
+            return f"slots stay taken: {taken}"
+        if world.waiting or world.children or world.runs_on_node or live.inputs:
+            return "something of a run that has ended is kept"
+        for name in sorted(set(self.agents) - self._lost):
+            if self.machines[name].spool:
+                return f"{name} keeps results of {sorted(self.machines[name].spool)}"
         return ""
 
 

@@ -24,7 +24,7 @@ from callmesh_server.apply import Applier
 from callmesh_server.changes import Changes, RunChanged
 from callmesh_server.clock import LeapWatch
 from callmesh_server.core import actions as do
-from callmesh_server.core import runs
+from callmesh_server.core import draining, runs
 from callmesh_server.core.ledger import Ledger
 from callmesh_server.core.times import stamp
 from callmesh_server.core.world import World
@@ -166,6 +166,20 @@ class SimServer:
     def abort(self, name: str) -> None:
         def call() -> None:
             self.parts.perform(runs.abort(self.world, name, "asked by a user", time.time()))
+
+        self._call(call)
+
+    def drain(self, node: str, deadline: float) -> None:
+        def call() -> None:
+            if node in self.world.nodes:
+                self.parts.perform(draining.begun(self.world, node, deadline, time.time()))
+
+        self._call(call)
+
+    def undrain(self, node: str) -> None:
+        def call() -> None:
+            if node in self.world.nodes:
+                self.parts.perform(draining.undone(self.world, node))
 
         self._call(call)
 

@@ -35,6 +35,8 @@ class Step:
             "run parent": "submit run `{target}` with {number} children",
             "run limited": "submit run `{target}`: work of {lasts:.2f} s, at most 1 s a try",
             "abort": "abort run `{target}`",
+            "drain": "drain {target}; deadline in {lasts:.2f} s",
+            "undrain": "take {target} back into use",
             "kill server": "kill the server; it is back after {lasts:.2f} s",
             "kill agent": "kill the agent of {target}; it is back after {lasts:.2f} s",
             "kill up": "kill the server and the agent of {target} for {lasts:.2f} s",
@@ -159,15 +161,25 @@ ACCIDENTS: dict[str, tuple[float, ...]] = {
     "reboot": (0.3, 2.0, 15.0),
     "cut": (0.01, 0.3, 2.0, 15.0),
     "partition": (0.3, 3.0, 8.0, 15.0, 30.0),
-    "stop server": (0.5, 4.0, 8.0, 15.0, 25.0),
+    "stop server": (0.5, 8.0, 15.0, 25.0),
     "stop agent": (0.5, 4.0, 8.0, 15.0, 25.0),
     "leap": (-20.0, -3.0, 3.0, 20.0),
     "full disk": (0.5, 3.0, 10.0),
+    "drain": (0.0, 2.0, 15.0),
+    "undrain": (0.0,),
 }
 # Drawn as often as they stand here.
 _KINDS = [
     *ACCIDENTS,
-    *("kill server", "kill agent", "kill app", "kill worker", "partition", "partition"),
+    *(
+        "kill server",
+        "kill agent",
+        "kill app",
+        "kill worker",
+        "partition",
+        "partition",
+        "stop server",
+    ),
 ]
 
 

@@ -99,6 +99,10 @@ class Worker:
         """The run whose attempt it executes, or ""."""
         return self._executing[0] if self._executing else ""
 
+    def holds(self, key: Key) -> bool:
+        """Whether it executes an attempt, or has something to say about it."""
+        return self._executing == key or key in self._reports
+
     # Its life
 
     def began(self) -> None:

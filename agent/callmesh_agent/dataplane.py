@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 
+from callmesh_agent import ports
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.diskfile import write_whole
@@ -31,6 +32,9 @@ from callmesh_agent.xds.snapshot import (
 from callmeshpb.v1 import registry_pb2
 
 ACK_LIMIT = 5.0
+# For Envoy to open an instance's door to other nodes, and how often that is looked at.
+OPEN_LIMIT = 30.0
+LISTEN_LOOK = 0.005
 log = logging.getLogger("callmesh.agent")
 
 
@@ -144,6 +148,21 @@ class DataPlane:
                 await self.ads.acked(self._version)
         except TimeoutError:
             log.warning("Envoy has not taken version %d within %g s", self._version, ACK_LIMIT)
+
+    async def lets_in(self, port: int) -> None:
+        """Wait until Envoy listens for other nodes on a port of what was published, within a limit.
+
+        A node that was told of it earlier would be refused there.
+        """
+        try:
+            async with asyncio.timeout(OPEN_LIMIT):
+                await self.ads.taken(self._version)
+                while True:
+                    if ports.is_listened_on(port):
+                        return
+                    await asyncio.sleep(LISTEN_LOOK)
+        except TimeoutError:
+            log.warning("Envoy does not listen on port %d within %g s", port, OPEN_LIMIT)
 
     def _publish(self) -> None:
         self._version += 1

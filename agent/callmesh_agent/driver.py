@@ -17,7 +17,7 @@ from typing import ParamSpec
 
 from callmesh_agent import environment, ports, probe, spool
 from callmesh_agent.config import AgentSettings
-from callmesh_agent.core import events, instances, step, workers, zygotes
+from callmesh_agent.core import events, instances, reports, step, workers, zygotes
 from callmesh_agent.core import instructions as do
 from callmesh_agent.core.state import Phase, State
 from callmesh_agent.dataplane import DataPlane
@@ -34,6 +34,7 @@ from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2, supervisor_pb2, w
 
 # How often connections of an instance that is being emptied are counted.
 DRAIN_LOOK = 0.1
+_READY = scheduler_pb2.INSTANCE_STATE_READY
 _OPEN = (
     scheduler_pb2.ATTEMPT_PHASE_DISPATCHED,
     scheduler_pb2.ATTEMPT_PHASE_RUNNING,
@@ -153,8 +154,12 @@ class Driver:
                 parts.session.report_attempt(report)
                 if report.phase not in _OPEN and report.worker:
                     parts.logs.attempt_ended(report.worker, report.log_start, report.log_end)
-            case do.ReportInstance(report):
-                parts.session.report_instance(report)
+            case do.ReportInstance(report, at_once):
+                port = report.status.inbound_port
+                if report.status.state == _READY and port and not at_once:
+                    self._spawn(self._report_ready, report.id, port)
+                else:
+                    parts.session.report_instance(report)
             case do.ReportInstancesComplete():
                 parts.session.report_instances_complete()
             case do.ReportAttemptsComplete():
@@ -317,6 +322,13 @@ class Driver:
     async def _leave_rotation(self, instance_id: str, generation: int) -> events.Event:
         await self._parts.dataplane.taken()
         return events.RotationLeft(instance_id, generation)
+
+    async def _report_ready(self, instance_id: str, port: int) -> None:
+        """Say that an instance takes calls once others' get in; what came after is said already."""
+        await self._parts.dataplane.lets_in(port)
+        instance = self.state.instances.get(instance_id)
+        if instance is not None and instance.phase is Phase.READY and self.state.session:
+            self._parts.session.report_instance(reports.instance_report(instance))
 
     async def _await_drained(
         self, instance_id: str, generation: int, port: int

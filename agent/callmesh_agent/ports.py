@@ -73,6 +73,11 @@ def listeners() -> list[Listener]:
     return [Listener(each.address, each.port, each.inode) for each in tcp_sockets(LISTEN)]
 
 
+def is_listened_on(port: int) -> bool:
+    """Whether anybody listens on a port."""
+    return bool(tcp_sockets(LISTEN, port))
+
+
 def free_inbound(address: str, before: int, given: Iterable[int]) -> int:
     """A port of the node's address that nobody has: ``before`` again where it is free.
 

@@ -196,3 +196,24 @@ def test_a_node_that_does_not_come_back_is_forgotten(own_cluster: Cluster) -> No
     cluster.start_agent("n2")
     cluster.wait_ready("n2")
     assert state(cluster, "n2") == "ready"
+
+
+def test_an_instance_is_called_once_its_nodes_envoy_lets_calls_in(cluster: Cluster) -> None:
+    """The Envoy where the app goes stands still for four seconds: no other may count on it."""
+    cluster.cli("deploy", str(PROJECTS / "steady.py"))
+    here = place(cluster, "steady")
+    caller, target = (name for name in cluster.nodes if name != here)
+    cluster.cli("drain", caller)
+    endpoint = cluster.json("get", "app", "steady")["endpoint"]
+    with cluster.nodes[caller].namespace.inside(), Load(endpoint, 2, 0.02, seconds=120) as load:
+        time.sleep(1)
+        envoy = cluster.nodes[target].kill("envoy", signal.SIGSTOP)
+        resume = threading.Timer(4, envoy.send_signal, [signal.SIGCONT])
+        resume.start()
+        cluster.cli("drain", here)
+        resume.join()
+        time.sleep(1)
+    for name in (here, caller):
+        cluster.cli("undrain", name)
+    assert load.misses == []
+    assert {answer for _, answer in load.answers[-10:]} == {f'"{target}"'}

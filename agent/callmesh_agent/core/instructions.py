@@ -194,9 +194,14 @@ class ForgetSpooled:
 
 @dataclass(frozen=True, slots=True)
 class ReportInstance:
-    """To the server; a later one of the same id replaces it."""
+    """To the server; a later one of the same id replaces it.
+
+    That it takes calls is said once other nodes' calls get in, unless the report
+    is one of everything that a session begins with (``at_once``).
+    """
 
     report: node_pb2.InstanceReport
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

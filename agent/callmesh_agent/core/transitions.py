@@ -133,7 +133,7 @@ def _session_opened(draft: Draft) -> None:
     draft.session = True
     draft.desired_version = 0
     for instance in draft.instances.values():
-        draft.do(ReportInstance(reports.instance_report(instance)))
+        draft.do(ReportInstance(reports.instance_report(instance), at_once=True))
     draft.do(ReportInstancesComplete())
     for attempt in draft.attempts.values():
         draft.do(ReportAttempt(attempt.report))

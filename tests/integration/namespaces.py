@@ -91,12 +91,15 @@ def new_group() -> int:
 
 
 def processes_of(inode: int) -> list[psutil.Process]:
-    """Every living process of the namespace with this inode, the oldest first."""
+    """Every living process of the namespace with this inode, the oldest first.
+
+    One without a command line has given its memory back: it is ending.
+    """
     found = []
     for process in psutil.process_iter():
         with suppress(OSError, psutil.Error):
             here = Path(f"/proc/{process.pid}/ns/net").stat().st_ino == inode
-            if here and process.status() != psutil.STATUS_ZOMBIE:
+            if here and process.status() != psutil.STATUS_ZOMBIE and process.cmdline():
                 found.append(process)
     return sorted(found, key=lambda process: process.create_time())
 

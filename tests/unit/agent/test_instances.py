@@ -33,6 +33,10 @@ def test_a_ready_instance_is_published_before_it_is_reported(node, tools):
     assert made[0] == do.Publish({WEB: do.LocalEndpoint("127.0.0.1", 9000, ready=True, open=True)})
     (report,) = tools.of(do.ReportInstance, made)
     assert report.report.status.state == scheduler_pb2.INSTANCE_STATE_READY
+    # Others hear of it once their calls get in; a session hears of all there is at once.
+    assert not report.at_once
+    (again,) = tools.of(do.ReportInstance, node.feed(events.SessionOpened()))
+    assert again.at_once
 
 
 def test_an_exit_is_published_before_anything_else(node, tools):

@@ -1,0 +1,122 @@
+"""An agent and the server are replaced in place, with everything running and called."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from load import Load, Talk
+
+PROJECTS = Path(__file__).parent / "projects"
+PAUSING = str(PROJECTS / "pausing.py")
+pytestmark = pytest.mark.slow
+
+
+def lasting(cluster: Cluster) -> dict[str, set[int]]:
+    """By node, the processes that no upgrade may touch."""
+    kinds = ("supervisor", "envoy", "app")
+    return {
+        name: {process.pid for kind in kinds for process in host.of_kind(kind)}
+        for name, host in cluster.nodes.items()
+    }
+
+
+def running_on(cluster: Cluster, run: str) -> str:
+    """Wait until a run's first attempt runs; its node."""
+
+    def node() -> str:
+        found = cluster.json("get", "run", run)["attempts"]
+        return found[0]["node"] if found and found[0]["phase"] == "running" else ""
+
+    return str(cluster.eventually(60, "the run runs", node))
+
+
+def ended(cluster: Cluster, run: str) -> list[str]:
+    """Wait until a run has ended; the phases of its attempts."""
+
+    def phases() -> list[str]:
+        found = cluster.json("get", "run", run)
+        attempts = [str(each["phase"]) for each in found["attempts"]]
+        return attempts if found["ended_at"] else []
+
+    return list(cluster.eventually(90, "the run ends", phases))
+
+
+def test_every_agent_is_upgraded_and_nobody_notices(cluster: Cluster) -> None:
+    """HUP, then a new agent, node by node; two seconds between them."""
+    cluster.cli("deploy", str(PROJECTS / "steady.py"))
+    cluster.cli("deploy", str(PROJECTS / "pair.py"))
+    endpoint = cluster.json("get", "app", "steady")["endpoint"]
+    pair = cluster.json("get", "app", "pair")["endpoint"]
+    run = cluster.cli("run", PAUSING, "pause", "--seconds", "40", "--detach").stdout.strip()
+    running_on(cluster, run)
+    before = lasting(cluster)
+    with (
+        cluster.nodes["n2"].namespace.inside(),
+        Load(endpoint, 2, 0.02, seconds=300) as get,
+        Load(f"{endpoint}/echo", 1, 0.02, seconds=300, method="POST") as post,
+        Load(f"{endpoint}/slow", 2, seconds=300) as slow,
+        Load(pair, 2, 0.02, seconds=300) as replicas,
+        Talk(f"{endpoint.replace('http', 'ws')}/ws") as talk,
+    ):
+        time.sleep(1)
+        for name, host in cluster.nodes.items():
+            host.end("agent", signal.SIGHUP)
+            assert not host.of_kind("agent")
+            time.sleep(2)
+            cluster.start_agent(name)
+            cluster.wait_ready(name)
+        time.sleep(1)
+    assert ended(cluster, run) == ["succeeded"]
+    assert lasting(cluster) == before
+    for load in (get, post, slow, replicas):
+        assert load.misses == []
+        assert len(load.answers) > 10
+    assert talk.misses == []
+    assert talk.reopened == 0
+    restarts = [each["restarts"] for app in ("steady", "pair") for each in cluster.instances(app)]
+    assert restarts == [0, 0, 0]
+
+
+def test_the_server_is_upgraded_and_clients_get_their_answers(cluster: Cluster) -> None:
+    """It is stopped, is away for some seconds, and starts over the same folder."""
+    cluster.cli("deploy", str(PROJECTS / "steady.py"))
+    endpoint = cluster.json("get", "app", "steady")["endpoint"]
+    before = lasting(cluster)
+    waiting = [
+        cluster.server.spawn(
+            "run", PAUSING, "parent" if each > 12 else "pause", "--seconds", str(each),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for each in (6, 14)
+    ]  # fmt: skip
+    cluster.eventually(
+        60,
+        "both run",
+        lambda: sum(each["phase"] == "running" for each in cluster.json("get", "runs")) >= 2,
+    )
+    with (
+        cluster.nodes["n3"].namespace.inside(),
+        Load(endpoint, 2, 0.02, seconds=300) as get,
+        Load(f"{endpoint}/slow", 2, seconds=300) as slow,
+        Talk(f"{endpoint.replace('http', 'ws')}/ws") as talk,
+    ):
+        cluster.server.end("server")
+        time.sleep(8)
+        cluster.start_server()
+        cluster.wait_ready(*cluster.nodes)
+        for seconds, each in zip((6, 14), waiting, strict=True):
+            out, said = each.communicate(timeout=90)
+            assert (each.returncode, out.strip()) == (0, f"{float(seconds)}"), said
+            assert "reconnecting" in said
+    for load in (get, slow):
+        assert load.misses == []
+    assert talk.misses == []
+    assert talk.reopened == 0
+    assert lasting(cluster) == before
+    phases = {each["phase"] for each in cluster.json("get", "runs")}
+    assert phases <= {"succeeded"}

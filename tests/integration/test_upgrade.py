@@ -13,7 +13,7 @@ from load import Load, Talk
 
 PROJECTS = Path(__file__).parent / "projects"
 PAUSING = str(PROJECTS / "pausing.py")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def lasting(cluster: Cluster) -> dict[str, set[int]]:

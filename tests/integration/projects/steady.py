@@ -10,7 +10,7 @@ from callmesh.app.extras import FastAPIAppEnvironment
 
 app = FastAPI()
 env = FastAPIAppEnvironment(
-    name="steady", app=app, timeouts=flyte.app.Timeouts(drain=20), requires_auth=False
+    name="steady", app=app, timeouts=flyte.app.Timeouts(drain=6), requires_auth=False
 )
 
 

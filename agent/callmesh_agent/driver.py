@@ -152,7 +152,9 @@ class Driver:
                 parts.socket.send_soon(worker_id, workload_pb2.WorkloadReply(ack=ack))
             case do.ReportAttempt(report):
                 parts.session.report_attempt(report)
-                if report.phase not in _OPEN and report.worker:
+                if report.worker and report.phase in _OPEN:
+                    parts.logs.attempt_began(report.worker, report.log_start)
+                elif report.worker:
                     parts.logs.attempt_ended(report.worker, report.log_start, report.log_end)
             case do.ReportInstance(report, at_once):
                 port = report.status.inbound_port

@@ -70,6 +70,10 @@ class Logs:
         # Where attempts ended in their worker's file, by worker and start.
         self._ends: OrderedDict[tuple[str, int], int] = OrderedDict()
 
+    def attempt_began(self, worker: str, start: int) -> None:
+        """An attempt writes to its worker's file; one that wrote nothing has begun there too."""
+        self._ends.pop((worker, start), None)
+
     def attempt_ended(self, worker: str, start: int, end: int) -> None:
         """An attempt's part of its worker's file is complete; 0: at its present size."""
         if not end:

@@ -131,6 +131,28 @@ async def test_following_an_attempt_ends_with_it(folder):
     assert reader.end is not None
 
 
+async def test_an_attempt_is_followed_behind_one_that_wrote_nothing(folder):
+    path = folder / "worker" / "w.log"
+    path.write_text("one\n")
+    all_logs, reader = Logs(folder), Reader()
+    all_logs.attempt_began("w", 0)
+    all_logs.attempt_ended("w", 0, 4)
+    all_logs.attempt_began("w", 4)
+    all_logs.attempt_ended("w", 4, 4)
+    all_logs.attempt_began("w", 4)
+    asked = request(attempt=node_pb2.AttemptLog(worker="w", start=4), follow=True)
+    async with asyncio.TaskGroup() as group:
+        all_logs.open(group, asked, reader.send)
+        with path.open("a") as file:
+            file.write("two\n")
+        await reader.until(lambda: reader.lines == ["two"])
+        with path.open("a") as file:
+            file.write("three\n")
+        await reader.until(lambda: reader.lines == ["two", "three"])
+        all_logs.attempt_ended("w", 4, 14)
+    assert reader.lines == ["two", "three"]
+
+
 def test_the_tail_for_a_status_begins_with_the_process(tmp_path):
     path = tmp_path / "a.log"
     path.write_text("earlier\nnow 1\nnow 2\n")

@@ -150,13 +150,14 @@ class Agent:
 
     def report(self, report: node_pb2.InstanceReport, state: int) -> None:
         """Say that an instance is in a state."""
-        port = 30_000 + int.from_bytes(hashlib.blake2b(report.id.encode(), digest_size=2).digest())
+        hashed = hashlib.blake2b(report.id.encode(), digest_size=2).digest()
+        port = 1_024 + int.from_bytes(hashed) % 60_000
         report.status.CopyFrom(
             scheduler_pb2.InstanceStatus(
                 state=state,  # type: ignore[arg-type]
                 address="127.0.0.1",
-                port=port % 60_000,
-                inbound_port=port % 60_000 + 1,
+                port=port,
+                inbound_port=port + 1,
                 pid=77,
             )
         )

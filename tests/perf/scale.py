@@ -77,6 +77,7 @@ def measure(nodes: int, home: Path, *, takes_deltas: bool) -> dict[str, Any]:
         found |= at_rest(control, nodes)
         found |= storm(control, agents)
         found |= the_view(control, agents)
+        assert found["endpoints"] == found["instances"], "the view is not whole"
         found["server RSS, MB"] = control.process.memory_info().rss / 1e6
         found["problems"] = agents.state()["problems"]
     return found

@@ -23,6 +23,7 @@ from callmesh_wire.errors import (
 )
 from callmesh_wire.jointoken import JoinToken
 from callmesh_wire.methods import Method, methods
+from callmesh_wire.requests import Requests
 from callmeshpb.v1 import blob_pb2, node_pb2
 
 # What gRPC says before the reason.
@@ -115,7 +116,8 @@ class RemoteLink:
         if kind is None:
             raise PermissionDeniedError(f"there is no method `{method}`")
         metadata = (*self._token, (CALLER, said.SerializeToString()))
-        call = await self._begin(kind, requests, metadata)
+        taken = Requests(requests)
+        call = await self._begin(kind, taken, metadata)
         try:
             if kind.server_streaming:
                 async for payload in call:
@@ -126,6 +128,8 @@ class RemoteLink:
             raise self._translated(problem) from None
         finally:
             call.cancel()
+            if kind.client_streaming:
+                taken.end()
 
     async def _begin(self, kind: Method, requests: AsyncIterator[bytes], metadata: Any) -> Any:
         # Without serializers gRPC passes bytes on as they are.

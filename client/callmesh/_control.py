@@ -20,6 +20,7 @@ from callmesh._places import Place
 from callmesh._transport import jittered
 from callmesh_wire import channel, errors, status
 from callmesh_wire.methods import Method, methods
+from callmesh_wire.requests import Requests
 
 # Seconds that a call waits for a server which is away: on the first contact,
 # and after it answered once.
@@ -83,7 +84,8 @@ class ControlTransport:
         where to resume. Closing the generator cancels the call.
         """
         found = _find(method)
-        call = self._start(found, requests)
+        taken = requests if isinstance(requests, Message) else Requests(requests)
+        call = self._start(found, taken)
         try:
             if found.server_streaming:
                 async for answer in call:
@@ -95,6 +97,8 @@ class ControlTransport:
             raise self._translated(problem, method, None) from None
         finally:
             call.cancel()
+            if isinstance(taken, Requests):
+                taken.end()
 
     async def close(self) -> None:
         """Close the channel."""
@@ -109,7 +113,7 @@ class ControlTransport:
             self._channel = channel.open_channel(self._place.target)
         return self._channel
 
-    def _start(self, found: Method, requests: Message | AsyncIterator[Message]) -> Any:
+    def _start(self, found: Method, requests: Message | Requests[Message]) -> Any:
         opened = self._open()
         factory = {
             (True, True): opened.stream_stream,

@@ -19,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the golden files instead of comparing with them; review the diff",
     )
+    parser.addoption(
+        "--kill-seed", help="what the killer of tests/integration/test_kills.py throws its dice by"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -30,15 +30,19 @@ _numbers = itertools.count(1)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def problem() -> str:
+    """Why namespaces cannot be made here, or empty."""
+    if not shutil.which("ip"):
+        return "`ip` (the package iproute2) is not installed"
+    if os.geteuid() != 0 or "net_admin" not in _capabilities():
+        return "root with CAP_NET_ADMIN and CAP_SYS_ADMIN makes network namespaces"
+    return ""
+
+
 def require() -> None:
     """Skip the test, with the reason, where namespaces cannot be made."""
-    problem = ""
-    if not shutil.which("ip"):
-        problem = "`ip` (the package iproute2) is not installed"
-    elif os.geteuid() != 0 or "net_admin" not in _capabilities():
-        problem = "root with CAP_NET_ADMIN and CAP_SYS_ADMIN makes network namespaces"
-    if problem:
-        pytest.skip(f"tests of several nodes: {problem}")
+    if why := problem():
+        pytest.skip(f"tests of several nodes: {why}")
 
 
 def ip(*arguments: str) -> str:

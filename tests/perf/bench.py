@@ -23,6 +23,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
+import failures
 from figures import Figure, median, table, timed
 from floors import chain
 from mesh import ROOT, Mesh, eventually
@@ -51,6 +52,7 @@ def main() -> int:
                 found = part(mesh, home)
                 figures += found
                 print(table(found), flush=True)
+        figures += failures.detected(home / "cluster")
     text = table(figures)
     print(text)
     if "--write" in sys.argv:

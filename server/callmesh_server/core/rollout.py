@@ -107,9 +107,11 @@ def _failure(app: App, newest: Instances, limit_at: float, now: float) -> str:
         limit = span(app.spec.timeouts.startup) or STARTUP_LIMIT
         slow = [each for each in newest if each not in _ready_ones(newest)]
         said = next((each.status.message for each in slow if each.status.message), "")
-        detail = f": {said}" if said else ""
+        within = f"not ready within {limit:g} s"
+        # The node may have said the same, and why.
+        detail = said.removeprefix(within).removeprefix(": ")
         tail = _tail(slow[0]) if slow else ""
-        return f"was not ready within {limit:g} s{detail}{tail}"
+        return f"was {within}{f': {detail}' if detail else ''}{tail}"
     return ""
 
 

@@ -227,7 +227,8 @@ def test_a_later_deploy_supersedes_a_rollout(core):
     ]
 
 
-def test_a_revision_that_is_not_ready_in_time_has_failed(core):
+@pytest.mark.parametrize("said", ["", "not ready within 5 s: "])
+def test_a_revision_that_is_not_ready_in_time_has_failed(core, said):
     core.join("n1")
     core.deploy(app_spec())
     core.ready("web")
@@ -238,7 +239,7 @@ def test_a_revision_that_is_not_ready_in_time_has_failed(core):
         core.renew()
         core.advance(5)
     assert core.app("web").state == pb.APP_STATE_DEPLOYING
-    core.report(new.id, pb.INSTANCE_STATE_STARTING, message="/health answers 503")
+    core.report(new.id, pb.INSTANCE_STATE_STARTING, message=f"{said}/health answers 503")
     core.renew()
     core.advance(6)
     assert core.app("web").state == pb.APP_STATE_DEPLOYING

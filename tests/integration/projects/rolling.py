@@ -3,9 +3,8 @@
 import asyncio
 import os
 import signal
-import threading
-import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request, WebSocket
@@ -22,23 +21,34 @@ STARTUP = "60"
 # Where each instance writes down the POSTs that it was given.
 MARKS = ""
 
-app = FastAPI()
-env = FastAPIAppEnvironment(
-    name=NAME,
-    app=app,
-    env_vars={"VERSION": VERSION, "BEHAVIOUR": BEHAVIOUR, "MARKS": MARKS},
-    scaling=flyte.app.Scaling(replicas=(int(REPLICAS), int(REPLICAS))),
-    timeouts=flyte.app.Timeouts(startup=int(STARTUP), drain=5),
-    requires_auth=False,
-)
+BROKEN = os.environ.get("BEHAVIOUR", "good")
+if BROKEN == "does not import":
+    raise OSError("cannot find the flux capacitor")
 
-match os.environ.get("BEHAVIOUR"):
-    case "does not import":
-        raise OSError("cannot find the flux capacitor")
-    case "crashes after its start":
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    case "is never ready":
-        time.sleep(30)
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    if BROKEN == "crashes after its start":
+        await asyncio.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if BROKEN == "is never ready":
+        await asyncio.sleep(60)
+    yield
+
+
+app = FastAPI(lifespan=lifespan)
+common = {
+    "name": NAME,
+    "env_vars": {"VERSION": VERSION, "BEHAVIOUR": BEHAVIOUR, "MARKS": MARKS},
+    "secrets": [flyte.Secret("word", mount="/etc/flyte/secrets")],
+    "scaling": flyte.app.Scaling(replicas=(int(REPLICAS), int(REPLICAS))),
+    "timeouts": flyte.app.Timeouts(startup=int(STARTUP), drain=5),
+    "requires_auth": False,
+}
+if BEHAVIOUR == "binds no port":
+    env: flyte.app.AppEnvironment = flyte.app.AppEnvironment(args=["sleep", "60"], **common)
+else:
+    env = FastAPIAppEnvironment(app=app, **common)
 
 
 @app.get("/health")
@@ -49,6 +59,11 @@ async def health() -> str:
 @app.get("/")
 async def version() -> str:
     return os.environ["VERSION"]
+
+
+@app.get("/key")
+async def key() -> str:
+    return flyte.secret_file("word").read_text()
 
 
 @app.post("/")

@@ -18,7 +18,8 @@ def write_whole(
     What can be made again need not survive a loss of power: that costs a wait
     for the disk. Raises OSError, with the old content left.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # One process writes a file: what it left when it was killed is written over.
+    draft = path.with_name(f".{path.name}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor

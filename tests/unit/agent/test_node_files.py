@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,21 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
     before.close()
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path):
+    path = tmp_path / "a"
+    child = os.fork()
+    if not child:
+        Path.replace = lambda *_: os._exit(9)
+        try:
+            write_whole(path, b"half")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert [each.name for each in tmp_path.iterdir()] != ["a"]
+    write_whole(path, b"whole")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"whole"]
 
 
 def test_the_spool_is_read_and_what_is_no_result_is_removed(tmp_path):

@@ -67,6 +67,7 @@ class Host:
             "XDG_RUNTIME_DIR": str(self.runtime),
             "CALLMESH_STATE_DIR": str(self.state),
             "TMPDIR": str(self.temporary),
+            "UV_CACHE_DIR": str(self.home / "uv"),
             "NO_COLOR": "1",
             "COLUMNS": "80",
             **self.variables,

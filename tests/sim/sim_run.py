@@ -213,10 +213,12 @@ class Simulation:
             raise Broken(f"it does not come to rest after a restart: {unrest}")
 
     def _processes(self) -> dict[str, int]:
+        """Those that take calls: a broken revision is started again and again."""
         return {
             each.record.process_id: each.record.pid
             for machine in self.machines.values()
             for each in machine.living("app")
+            if isinstance(each.workload, AppProcess) and each.workload.listens
         }
 
     def _mend(self) -> None:

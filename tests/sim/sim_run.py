@@ -227,7 +227,8 @@ class Simulation:
         self.server.go_on()
         self.server.start()
         for name in sorted(set(self.agents) - self._lost):
-            self.net.wires[name].cut_until = 0.0
+            wire = self.net.wires[name]
+            wire.cut_until = min(wire.cut_until, self.clock.now)
             self.machines[name].revive_supervisor()
             self.agents[name].go_on()
             self.agents[name].start()

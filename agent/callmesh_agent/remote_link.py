@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from callmesh_agent.cancelled import raise_if_cancelled
 from callmesh_agent.link import WorkloadIdentity
 from callmesh_wire import status
 from callmesh_wire.channel import CALLER, credentials, open_node_channel
@@ -125,6 +126,7 @@ class RemoteLink:
             else:
                 yield await call
         except grpc.RpcError as problem:
+            raise_if_cancelled()
             raise self._translated(problem) from None
         finally:
             call.cancel()

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from callmesh_agent import identity
+from callmesh_agent.cancelled import raise_if_cancelled
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
 from callmesh_agent.core.reports import timestamp
@@ -86,6 +87,7 @@ class Session:
                 if not self._was_open and isinstance(problem, _FINAL):
                     raise problem from None
                 self._say(str(problem))
+            raise_if_cancelled()
             if self.opened.is_set():
                 failures = 0
                 self.opened.clear()

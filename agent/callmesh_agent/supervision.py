@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
+from callmesh_agent.cancelled import raise_if_cancelled
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
 from callmesh_agent.identities import Identities
@@ -65,6 +66,7 @@ class Supervision:
                     await self._stay(group)
             except* (CallmeshError, OSError) as problems:
                 log.warning("the supervisor is away: %s", problems.exceptions[0])
+            raise_if_cancelled()
             if self._client is not None:
                 failures = 0
                 self._client = None

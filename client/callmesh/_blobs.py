@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from callmesh import values
 from callmesh._sync import bridge
-from callmesh._transport import call, transport
-from callmesh_wire.errors import DataLossError, UnavailableError
+from callmesh._transport import call, transport, while_away
+from callmesh_wire.errors import DataLossError
 from callmeshpb.v1 import blob_pb2, common_pb2, scheduler_pb2
 
 PIECE = 1 << 20
-TRIES = 5
+Result = TypeVar("Result")
 
 
 def digest_of(data: bytes | bytearray) -> str:
@@ -47,8 +47,13 @@ async def download(ref: common_pb2.BlobRef) -> bytes:
     """Get bytes out of the store. Raises `DataLossError` for damaged ones."""
     data = bytearray()
     request = blob_pb2.DownloadRequest(digest=ref.digest)
-    async for answer in transport().stream("BlobService/Download", request):
-        data += cast("blob_pb2.DownloadResponse", answer).data
+
+    async def fetch() -> None:
+        data.clear()
+        async for answer in transport().stream("BlobService/Download", request):
+            data.extend(cast("blob_pb2.DownloadResponse", answer).data)
+
+    await _while_away(fetch)
     if digest_of(data) != ref.digest:
         raise DataLossError(f"blob `{ref.digest}` came back damaged: run the task again")
     return bytes(data)
@@ -56,14 +61,18 @@ async def download(ref: common_pb2.BlobRef) -> bytes:
 
 async def download_file(digest: str, target: Path) -> None:
     """`download` into a file, a piece at a time."""
-    found = hashlib.sha256()
     request = blob_pb2.DownloadRequest(digest=digest)
-    with target.open("wb") as file:
-        async for answer in transport().stream("BlobService/Download", request):
-            data = cast("blob_pb2.DownloadResponse", answer).data
-            found.update(data)
-            file.write(data)
-    if found.hexdigest() != digest:
+
+    async def fetch() -> str:
+        found = hashlib.sha256()
+        with target.open("wb") as file:
+            async for answer in transport().stream("BlobService/Download", request):
+                data = cast("blob_pb2.DownloadResponse", answer).data
+                found.update(data)
+                file.write(data)
+        return found.hexdigest()
+
+    if await _while_away(fetch) != digest:
         raise DataLossError(f"blob `{digest}` came back damaged: run the task again")
 
 
@@ -131,13 +140,16 @@ async def _put(value: common_pb2.Value) -> common_pb2.BlobRef:
 async def _upload(digest: str, pieces: Callable[[], AsyncIterator[blob_pb2.UploadRequest]]) -> None:
     if await has(digest):
         return
-    for attempt in range(TRIES):
-        try:
-            async for _ in transport().stream("BlobService/Upload", pieces()):
-                return
-        except UnavailableError:
-            if attempt == TRIES - 1:
-                raise
+
+    async def send() -> None:
+        async for _ in transport().stream("BlobService/Upload", pieces()):
+            return
+
+    await _while_away(send)
+
+
+async def _while_away(ask: Callable[[], Awaitable[Result]]) -> Result:
+    return await while_away(ask, lambda: transport().patience)
 
 
 async def _pieces_of_file(

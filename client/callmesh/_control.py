@@ -6,7 +6,6 @@ never answered is reported at once.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,16 +16,10 @@ from google.protobuf.message import Message
 
 from callmesh._passthrough import passed_authorization
 from callmesh._places import Place
-from callmesh._transport import jittered
+from callmesh._transport import FIRST_PATIENCE, PATIENCE, while_away
 from callmesh_wire import channel, errors, status
 from callmesh_wire.methods import Method, methods
 from callmesh_wire.requests import Requests
-
-# Seconds that a call waits for a server which is away: on the first contact,
-# and after it answered once.
-FIRST_PATIENCE = 2.0
-PATIENCE = 30.0
-
 
 # The process that first opened a channel. gRPC's threads do not survive a fork:
 # a channel in a forked child would wait for ever.
@@ -42,6 +35,11 @@ class ControlTransport:
         self._metadata: tuple[tuple[str, str], ...] = ()
         self._was_reached = False
 
+    @property
+    def patience(self) -> float:
+        """Short for a control plane that never answered: it may not be there at all."""
+        return PATIENCE if self._was_reached else FIRST_PATIENCE
+
     async def unary(
         self, method: str, request: Message, *, timeout: float | None = None
     ) -> Message:
@@ -52,28 +50,22 @@ class ControlTransport:
         """
         found = _find(method)
         started = time.monotonic()
-        attempt = 0
-        while True:
+
+        async def ask() -> Message:
             left = None if timeout is None else timeout - (time.monotonic() - started)
+            call = self._open().unary_unary(
+                found.path,
+                request_serializer=found.request.SerializeToString,
+                response_deserializer=found.response.FromString,
+            )
             try:
-                call = self._open().unary_unary(
-                    found.path,
-                    request_serializer=found.request.SerializeToString,
-                    response_deserializer=found.response.FromString,
-                )
                 answer: Message = await call(request, timeout=left, metadata=self._shown())
             except grpc.RpcError as problem:
-                error = self._translated(problem, method, timeout)
-                delay = jittered(attempt)
-                if not isinstance(error, errors.UnavailableError) or (
-                    time.monotonic() + delay > started + self._patience(timeout)
-                ):
-                    raise error from None
-                attempt += 1
-                await asyncio.sleep(delay)
-            else:
-                self._was_reached = True
-                return answer
+                raise self._translated(problem, method, timeout) from None
+            self._was_reached = True
+            return answer
+
+        return await while_away(ask, lambda: self.patience, timeout)
 
     async def stream(
         self, method: str, requests: Message | AsyncIterator[Message]
@@ -131,11 +123,6 @@ class ControlTransport:
         """What a call says about its caller."""
         authorization = passed_authorization()
         return ((channel.AUTHORIZATION, authorization),) if authorization else self._metadata
-
-    def _patience(self, timeout: float | None) -> float:
-        if timeout is not None:
-            return timeout
-        return PATIENCE if self._was_reached else FIRST_PATIENCE
 
     def _translated(
         self, problem: grpc.RpcError, method: str, timeout: float | None

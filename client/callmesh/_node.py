@@ -17,12 +17,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from google.protobuf.message import Message
 
 from callmesh._passthrough import passed_authorization
+from callmesh._transport import PATIENCE, while_away
 from callmesh_wire import errors, frames
 from callmesh_wire.backoff import Backoff
 from callmesh_wire.methods import Method, methods
 from callmeshpb.v1 import workload_pb2
 
-PATIENCE = 5.0
+# For a connection to the agent, seconds.
+AGENT_PATIENCE = 5.0
 MAX_IDLE = 16
 _RETRY = Backoff(base=0.02, factor=2.0, cap=0.5)
 _CALL = 1
@@ -62,9 +64,9 @@ class _Connection:
 class NodeTransport:
     """Calls through the agent's workload socket; opened at the first call.
 
-    Every method belongs to one event loop. A call made while the agent is away
-    waits for it up to `PATIENCE` seconds (or its own timeout), then raises
-    `UnavailableError`. After a fork the child opens connections of its own.
+    Every method belongs to one event loop. A call made while the agent or the
+    control plane is away waits for it. After a fork the child opens connections
+    of its own.
     """
 
     def __init__(self, socket_path: str) -> None:
@@ -72,15 +74,26 @@ class NodeTransport:
         self._idle: list[_Connection] = []
         self._pid = os.getpid()
 
+    @property
+    def patience(self) -> float:
+        """Long: a workload's mesh exists."""
+        return PATIENCE
+
     async def unary(
         self, method: str, request: Message, *, timeout: float | None = None
     ) -> Message:
-        """Call once. Raises `callmesh_wire.errors.CallmeshError`."""
+        """Call once; again while agent or server are away, for every request is safe to repeat.
+
+        Raises `UnavailableError` when they stay away, `DeadlineError` after
+        ``timeout`` seconds.
+        """
         found = _find(method)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             async with asyncio.timeout(timeout):
-                payload = await self._exchange(method, request, deadline)
+                payload = await while_away(
+                    lambda: self._exchange(method, request, deadline), lambda: self.patience
+                )
         except TimeoutError:
             raise errors.DeadlineError(
                 f"`{method}` was not answered within {timeout:g} s"
@@ -157,7 +170,7 @@ class NodeTransport:
 
     async def _open(self, deadline: float | None) -> _Connection:
         self._mine()
-        last = time.monotonic() + PATIENCE
+        last = time.monotonic() + AGENT_PATIENCE
         if deadline is not None:
             last = min(last, deadline)
         attempt = 0

@@ -17,10 +17,6 @@ from callmesh_wire import errors
 from callmeshpb.v1 import scheduler_pb2, workload_pb2
 
 MAX_BATCH = 128
-# Seconds that a submission which was never answered is tried for: where the
-# server never spoke, and where it did.
-FIRST_PATIENCE = 3.0
-PATIENCE = 60.0
 # No reconnection changes these.
 FATAL = (errors.UnauthenticatedError, errors.PermissionDeniedError, errors.UnimplementedError)
 FINAL = frozenset(
@@ -104,7 +100,6 @@ class Submitter:
         self._pending: dict[str, Pending] = {}
         self._outbox: asyncio.Queue[Pending] = asyncio.Queue()
         self._keeper: asyncio.Task[None] | None = None
-        self._was_reached = False
 
     def submit(self, submission: scheduler_pb2.Submission) -> Pending:
         """Send a submission; its `request_id` is made here where it has none."""
@@ -129,7 +124,7 @@ class Submitter:
             try:
                 requests = self._requests()
                 async for answer in self._transport.stream("SchedulerService/Submit", requests):
-                    failures, self._was_reached = 0, True
+                    failures = 0
                     for update in cast("scheduler_pb2.SubmitResponse", answer).updates:
                         self._take(update)
                 problem = errors.UnavailableError("the control plane ended the stream")
@@ -181,7 +176,7 @@ class Submitter:
         A run that was accepted is waited for as long as its waiter likes.
         """
         now = asyncio.get_running_loop().time()
-        patience = PATIENCE if self._was_reached else FIRST_PATIENCE
+        patience = self._transport.patience
         for request_id, pending in list(self._pending.items()):
             is_late = pending.run is None and now - pending.submitted_at >= patience
             if is_late or isinstance(problem, FATAL):

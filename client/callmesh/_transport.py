@@ -6,9 +6,12 @@ Outside workloads gRPC (`_control`), inside them frames on the node's socket
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -16,25 +19,46 @@ from google.protobuf.message import Message
 from callmesh import _runtime, settings
 from callmesh._sync import bridge
 from callmesh_wire.backoff import Backoff
+from callmesh_wire.errors import UnavailableError
 
 Answer = TypeVar("Answer", bound=Message)
+Result = TypeVar("Result")
 
 RECONNECT = Backoff(base=0.05, factor=2.0, cap=1.0)
+# Seconds for which a control plane that is away is waited for, where the caller
+# has no deadline of its own: one that never answered, and one that did.
+FIRST_PATIENCE = 2.0
+PATIENCE = 300.0
+# Told, each time that one which did answer is waited for, in the asker's context.
+on_away: ContextVar[Callable[[], None]] = ContextVar("callmesh_on_away", default=lambda: None)
 
 
 class Transport(Protocol):
     """Calls of control-plane methods, by names such as "SchedulerService/GetRun"."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which the control plane is waited for now, where no deadline is given."""
+        ...
+
     async def unary(
         self, method: str, request: Message, *, timeout: float | None = None
     ) -> Message:
-        """Call once. Raises `callmesh_wire.errors.CallmeshError`."""
+        """Call once; again while the server is away, for every request is safe to repeat.
+
+        Raises `UnavailableError` when it stays away for `patience` seconds,
+        `DeadlineError` after ``timeout`` seconds.
+        """
         ...
 
     def stream(
         self, method: str, requests: Message | AsyncIterator[Message]
     ) -> AsyncIterator[Message]:
-        """Call with a stream on either side or both."""
+        """Call with a stream on either side or both.
+
+        A connection that is lost raises `UnavailableError`: the caller knows
+        where to resume. Closing the generator cancels the call.
+        """
         ...
 
     async def close(self) -> None:
@@ -77,6 +101,30 @@ async def call(
     """Call once and get the answer's own type. Raises `CallmeshError`."""
     del kind
     return cast("Answer", await transport().unary(method, request, timeout=timeout))
+
+
+async def while_away(
+    ask: Callable[[], Awaitable[Result]], patience: Callable[[], float], limit: float | None = None
+) -> Result:
+    """What ``ask`` answers; it is asked again while it raises `UnavailableError`.
+
+    That is raised once the control plane was away for ``patience`` seconds, or
+    for ``limit``.
+    """
+    started = time.monotonic()
+    attempt = 0
+    while True:
+        try:
+            return await ask()
+        except UnavailableError:
+            delay = jittered(attempt)
+            most = patience() if limit is None else limit
+            if time.monotonic() + delay > started + most:
+                raise
+            if most > FIRST_PATIENCE:
+                on_away.get()()
+        attempt += 1
+        await asyncio.sleep(delay)
 
 
 def new_request_id() -> str:

@@ -113,6 +113,16 @@ class Split:
         return int(psutil.Process(self._server.pid).io_counters().read_chars)
 
     @contextmanager
+    def client(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs for the block."""
+        running = self.mesh.spawn(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            yield running
+        finally:
+            running.kill()
+            running.communicate()
+
+    @contextmanager
     def script(self, file: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """A user's script that runs for the block; it has to end well."""
         running = subprocess.Popen(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +147,69 @@ def _ended(run: dict[str, Any]) -> dict[str, Any] | None:
 
 def _kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_clients_wait_for_a_minute_and_get_their_answer(split: Split) -> None:
+    url = split.mesh.json("get", "app", "front")["endpoint"]
+    script = split.layout.state.parent / "wait.py"
+    script.write_text(WAITING)
+    with ExitStack() as stack:
+
+        def client(*arguments: str) -> subprocess.Popen[str]:
+            return stack.enter_context(split.client(*arguments))
+
+        logs = client("logs", "-f", "app/kept")
+        run = client("run", "deployed-task", "keeping.nap", "--seconds", "25")
+        calls = client("run", "deployed-task", "keeping.twice", "--seconds", "25")
+        sdk = stack.enter_context(split.script(script))
+        assert sdk.stdout and sdk.stdout.readline() == "submitted\n"
+        eventually(60, "three runs", lambda: _running(split) == 3)
+        deploy = client("deploy", str(FILE.with_name("late.py")))
+        eventually(60, "it starts", lambda: split.mesh.cli("logs", "app/late", check=False).stdout)
+        split.kill_server()
+        _stay_away(url, 65)
+        split.start_server()
+        for each, answer in ((run, WORD), (calls, [WORD] * 2)):
+            out, err = each.communicate(timeout=60)
+            assert (each.returncode, json.loads(out)) == (0, answer), err
+            assert "reconnecting: the control plane is away" in err
+        assert sdk.stdout.readline() == f"{WORD} {WORD}\n"
+        _, err = deploy.communicate(timeout=60)
+        assert deploy.returncode == 0, err
+        assert "reconnecting" in err
+        assert "is ready" in err
+        assert seen(f"{url}/say/afterwards")
+        assert logs.stdout
+        eventually(30, "logs -f goes on", lambda: "afterwards" in (logs.stdout.readline()))
+        logs.terminate()
+    runs = split.mesh.json("get", "runs")
+    assert {each["phase"] for each in runs} == {"succeeded"}
+    assert all(len(split.mesh.json("get", "run", each["name"])["attempts"]) == 1 for each in runs)
+
+
+def _running(split: Split) -> int:
+    return sum(each["phase"] == "running" for each in split.mesh.json("get", "runs"))
+
+
+def _stay_away(url: str, seconds: float) -> None:
+    """Call all the time: no call is lost for want of a control plane."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert seen(url)["word"] == WORD
+        time.sleep(0.25)
+
+
+WAITING = """
+import callmesh as flyte
+from callmesh import remote
+
+flyte.init_from_config()
+nap = remote.Task.get("keeping.nap", auto_version="latest")
+run = flyte.run(nap, seconds=25)
+while run.phase != "running":
+    run = remote.Run.get(run.name)
+print("submitted", flush=True)
+first = run.result()
+print(first, flyte.run(nap, seconds=0.1).result(), flush=True)
+"""

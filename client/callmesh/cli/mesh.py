@@ -16,12 +16,12 @@ from google.protobuf.message import Message
 from callmesh import _transport, settings
 from callmesh._sync import bridge, iterate
 from callmesh.cli import output
+from callmesh.cli.progress import Progress, reconnecting
 from callmesh_wire import errors, names
 from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2, secret_pb2
 
 if TYPE_CHECKING:
     from callmesh.cli.options import Where
-    from callmesh.cli.progress import Progress
 
 TIMEOUT = 30.0
 # A watch outlives a restart of the control plane, and not its end.
@@ -44,7 +44,14 @@ class Mesh:
         """Call once. A control plane that is away is waited for as long as the SDK says."""
 
         async def call() -> Message:
-            async with asyncio.timeout(timeout):
+            tell, now = _transport.on_away.get(), asyncio.get_running_loop().time
+            async with asyncio.timeout(timeout) as limit:
+
+                def away() -> None:
+                    tell()
+                    limit.reschedule(now() + timeout)
+
+                _transport.on_away.set(away)
                 return await _transport.transport().unary(method, request)
 
         try:
@@ -279,6 +286,7 @@ def connect(where: Where) -> Mesh:
         output.stop(str(problem), code=output.USAGE)
     # A root that the user's file has named stays in force.
     settings.use(replace(found, root_dir=settings.current().root_dir))
+    _transport.on_away.set(reconnecting)
     return Mesh(found)
 
 

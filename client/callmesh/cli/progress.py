@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 # Nothing is shown for what is over at once.
 _PATIENCE = 0.5
+_shown_now: list[Progress] = []
+
+
+def reconnecting() -> None:
+    """Say that the control plane is away, in the wait that is shown now if there is one."""
+    (_shown_now[-1] if _shown_now else _NO_WAIT).reconnecting()
 
 
 class Progress:
@@ -33,12 +39,14 @@ class Progress:
         self._shown: rich.progress.Progress | None = None
 
     def __enter__(self) -> Progress:
+        _shown_now.append(self)
         if sys.stderr.isatty():
             self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+        _shown_now.remove(self)
         with self._lock:
             if self._shown is not None:
                 self._shown.stop()
@@ -83,6 +91,9 @@ class Progress:
             )
             self._shown.add_task(self._text)
             self._shown.start()
+
+
+_NO_WAIT = Progress("")
 
 
 class Interrupted(KeyboardInterrupt):

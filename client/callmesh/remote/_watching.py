@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import cast
 
@@ -49,15 +50,16 @@ async def run_states(
 async def _resuming(
     method: str, request: Message, on_away: OnAway
 ) -> AsyncGenerator[Message, None]:
-    failures, seen = 0, False
+    failures, seen, began = 0, False, time.monotonic()
     while True:
+        way = transport()
         try:
-            async for message in transport().stream(method, request):
+            async for message in way.stream(method, request):
                 failures, seen = 0, True
                 yield message
         except UnavailableError as problem:
-            if not seen and failures >= 4:
-                raise  # never reached: not a restart, but nobody there
+            if not seen and time.monotonic() - began > way.patience:
+                raise
             on_away(problem)
         await asyncio.sleep(jittered(failures))
         failures += 1

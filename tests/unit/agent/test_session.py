@@ -257,3 +257,18 @@ async def test_log_lines_wait_for_room_and_for_no_dead_session():
         await asyncio.sleep(0)
         outbox.close()
         assert not await late
+
+
+async def test_a_cancellation_that_the_link_takes_for_a_failure_ends_the_session(
+    opened, server, monkeypatch
+):
+    async def session(outgoing):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise UnavailableError("failed to connect") from None
+        yield []
+
+    monkeypatch.setattr(server, "session", session)
+    async with asyncio.timeout(10), opened():
+        await asyncio.sleep(0.05)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from callmesh._sync import bridge
-from callmesh.cli import mesh, output
+from callmesh.cli import mesh, output, watching
 from callmesh_wire.errors import CallmeshError
 from callmeshpb.v1 import log_pb2
 
@@ -46,7 +46,7 @@ class Followers:
 
 async def _print(name: str, request: log_pb2.TailLogsRequest) -> None:
     try:
-        async for answer in mesh.following(request, _quiet):
+        async for answer in watching.following(request, _quiet):
             for line in answer.lines:
                 output.data(f"{name} | {line.text}")
             sys.stdout.flush()

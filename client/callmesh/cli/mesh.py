@@ -6,8 +6,7 @@ Everything here blocks; the calls themselves run on the SDK's one event loop.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -17,6 +16,7 @@ from callmesh import _transport, settings
 from callmesh._sync import bridge, iterate
 from callmesh.cli import output
 from callmesh.cli.progress import Progress, reconnecting
+from callmesh.cli.watching import following, stream, watching
 from callmesh_wire import errors, names
 from callmeshpb.v1 import common_pb2, log_pb2, scheduler_pb2, secret_pb2
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from callmesh.cli.options import Where
 
 TIMEOUT = 30.0
-# A watch outlives a restart of the control plane, and not its end.
-PATIENCE = 600.0
 PAGE = 500
 
 Answer = TypeVar("Answer", bound=Message)
@@ -226,7 +224,7 @@ class Mesh:
     def log_batches(self, request: log_pb2.TailLogsRequest) -> Iterator[log_pb2.TailLogsResponse]:
         """What there is now, in batches of one source, each with where it ends."""
         request.scope.CopyFrom(self.scope)
-        for answer in iterate(_stream("LogService/TailLogs", request)):
+        for answer in iterate(stream("LogService/TailLogs", request)):
             yield cast("log_pb2.TailLogsResponse", answer)
 
     def secrets(self) -> list[secret_pb2.Secret]:
@@ -348,60 +346,6 @@ def _phase(text: str) -> scheduler_pb2.RunPhase:
             f"`{text}` is not a phase: must be one of {', '.join(known)}", code=output.USAGE
         )
     return cast("scheduler_pb2.RunPhase", scheduler_pb2.RunPhase.Value(f"RUN_PHASE_{name.upper()}"))
-
-
-async def watching(
-    method: str,
-    request: Message,
-    on_lost: Callable[[], None],
-    note: Callable[[Any, Any], None] | None = None,
-) -> AsyncGenerator[Message, None]:
-    """A stream's answers; opened again, with the same request, when it is lost.
-
-    ``note`` may write down in the request what was taken in. Raises
-    `UnavailableError` where nobody answered at all, and when the control plane
-    stays away.
-    """
-    tries, lost_at, was_reached = 0, 0.0, False
-    while True:
-        try:
-            async for answer in _stream(method, request):
-                tries, was_reached = 0, True
-                yield answer
-                if note is not None:
-                    note(request, answer)
-        except errors.UnavailableError:
-            lost_at = lost_at if tries else time.monotonic()
-            if not was_reached or time.monotonic() - lost_at > PATIENCE:
-                raise
-        else:
-            return
-        on_lost()
-        await asyncio.sleep(_transport.jittered(tries))
-        tries += 1
-
-
-async def _stream(method: str, request: Message) -> AsyncGenerator[Message, None]:
-    stream = _transport.transport().stream(method, request)
-    try:
-        async for answer in stream:
-            yield answer
-    finally:
-        if isinstance(stream, AsyncGenerator):
-            await stream.aclose()
-
-
-async def following(
-    request: log_pb2.TailLogsRequest, on_lost: Callable[[], None]
-) -> AsyncGenerator[log_pb2.TailLogsResponse, None]:
-    """Batches of lines as they are written; each once, across restarts of the control plane."""
-    async for answer in watching("LogService/TailLogs", request, on_lost, _resume_behind):
-        yield cast("log_pb2.TailLogsResponse", answer)
-
-
-def _resume_behind(request: log_pb2.TailLogsRequest, answer: log_pb2.TailLogsResponse) -> None:
-    if answer.position and answer.lines:
-        request.resume[answer.lines[0].source] = answer.position
 
 
 def _ignore() -> None:

@@ -150,6 +150,7 @@ def _kill(pid: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_clients_wait_for_a_minute_and_get_their_answer(split: Split) -> None:
     url = split.mesh.json("get", "app", "front")["endpoint"]
     script = split.layout.state.parent / "wait.py"
@@ -159,7 +160,6 @@ def test_clients_wait_for_a_minute_and_get_their_answer(split: Split) -> None:
         def client(*arguments: str) -> subprocess.Popen[str]:
             return stack.enter_context(split.client(*arguments))
 
-        logs = client("logs", "-f", "app/kept")
         run = client("run", "deployed-task", "keeping.nap", "--seconds", "25")
         calls = client("run", "deployed-task", "keeping.twice", "--seconds", "25")
         sdk = stack.enter_context(split.script(script))
@@ -179,10 +179,6 @@ def test_clients_wait_for_a_minute_and_get_their_answer(split: Split) -> None:
         assert deploy.returncode == 0, err
         assert "reconnecting" in err
         assert "is ready" in err
-        assert seen(f"{url}/say/afterwards")
-        assert logs.stdout
-        eventually(30, "logs -f goes on", lambda: "afterwards" in (logs.stdout.readline()))
-        logs.terminate()
     runs = split.mesh.json("get", "runs")
     assert {each["phase"] for each in runs} == {"succeeded"}
     assert all(len(split.mesh.json("get", "run", each["name"])["attempts"]) == 1 for each in runs)

@@ -37,17 +37,6 @@ async def show() -> dict:
     }
 
 
-@front.get("/say/{word}")
-async def say(word: str) -> dict:
-    return dict((await client.get(f"{kept_env.endpoint}/say/{word}")).json())
-
-
-@kept.get("/say/{word}")
-async def write(word: str) -> dict:
-    print(word, flush=True)
-    return {"said": word}
-
-
 @front.get("/")
 async def through() -> dict:
     answer = await client.get(f"{kept_env.endpoint}/")

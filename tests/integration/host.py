@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +16,11 @@ from typing import Any
 
 import psutil
 from mesh import CALLMESH, ROOT, command, eventually
-from namespaces import RUNTIME, Namespace
+from namespaces import RUNTIME, Namespace, remove_runtime
 from wires import Wire
+
+from callmesh_agent.config import secrets_dir
+from callmesh_up.layout import find
 
 MARKS = {
     "server": ("callmesh_up", "server"),
@@ -212,6 +214,8 @@ class Host:
 
     def _left(self) -> list[str]:
         found = [f"{p.pid} {' '.join(command(p))}" for p in self.processes()]
+        secrets = secrets_dir(find(self.state, self.environment).runtime)
+        found += [str(secrets)] if secrets.exists() else []
         folders = (self.runtime, self.temporary)
         found += [str(path) for folder in folders for path in folder.rglob("*") if path.is_file()]
         for path in [*self.home.rglob("*"), *self.runtime.rglob("*")]:
@@ -222,7 +226,7 @@ class Host:
 
     def remove(self) -> None:
         """Take away the folders that are not below the test's own."""
-        shutil.rmtree(self.runtime, ignore_errors=True)
+        remove_runtime(self.runtime)
 
     def _line(self, arguments: tuple[str, ...]) -> list[str | Path]:
         return [*self.before, CALLMESH, *arguments]

@@ -22,6 +22,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from callmesh_agent.config import secrets_dir
+
 PREFIX = "cmtest"
 NAMED = Path("/run/netns")
 RUNTIME = Path("/tmp")
@@ -108,6 +110,13 @@ def processes_of(inode: int) -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.create_time())
 
 
+def remove_runtime(folder: Path) -> None:
+    """Remove a host's runtime folder, and the secrets in memory that belong to it."""
+    for mesh in folder.glob("callmesh/*"):
+        shutil.rmtree(secrets_dir(mesh), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_stale() -> None:
     """Remove the namespaces and runtime folders of test processes that have died."""
     pattern = re.compile(rf"{PREFIX}-(\d+)-")
@@ -120,7 +129,7 @@ def remove_stale() -> None:
                 _kill_all(path.stat().st_ino)
                 ip("netns", "delete", path.name)
             else:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_runtime(path)
 
 
 def _kill_all(inode: int) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Coroutine
 from importlib.metadata import version
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from callmesh_agent.ports import holder
@@ -129,14 +130,23 @@ class _Node:
 def _check_ingress(options: AgentOptions, layout: Layout) -> None:
     """Raise `PortProblem` where Envoy could not listen for browsers.
 
-    Where a supervisor lives, its Envoy has the port already.
+    A node's own Envoy may have the port already: it outlives the agent, and a
+    supervisor that was killed.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(layout.supervisor_socket))
-        except OSError:
-            flags = ("--ingress-address", "--ingress-port")
-            ports.check(options.ingress_address, options.ingress_port, "browsers", flags, holder)
+    found = holder(options.ingress_port)
+    if found is not None and _is_of(found.pid, layout):
+        return
+    flags = ("--ingress-address", "--ingress-port")
+    ports.check(options.ingress_address, options.ingress_port, "browsers", flags, holder)
+
+
+def _is_of(pid: int, layout: Layout) -> bool:
+    """Whether a process was started with a file of this node's."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(word.startswith(bytes(layout.agent)) for word in words)
 
 
 def _check_address(options: AgentOptions) -> None:

@@ -120,3 +120,17 @@ def test_the_server_is_upgraded_and_clients_get_their_answers(cluster: Cluster) 
     assert lasting(cluster) == before
     phases = {each["phase"] for each in cluster.json("get", "runs")}
     assert phases <= {"succeeded"}
+
+
+def test_an_agent_starts_over_the_envoy_that_is_left_of_its_node(own_cluster: Cluster) -> None:
+    """Agent and supervisor are killed: Envoy lives, and has the ingress' port."""
+    cluster, host = own_cluster, own_cluster.nodes["n1"]
+    cluster.cli("deploy", str(PROJECTS / "pair.py"))
+    for kind in ("agent", "supervisor"):
+        host.kill(kind)
+    assert host.of_kind("envoy")
+    cluster.start_agent("n1")
+    cluster.eventually(60, "a supervisor is started", lambda: host.of_kind("supervisor"))
+    cluster.wait_ready("n1")
+    assert host.of_kind("agent")
+    assert host.get("pair")[0] == 200

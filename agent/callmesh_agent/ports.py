@@ -17,6 +17,8 @@ from callmesh_wire.errors import FailedPreconditionError
 
 # Between mesh ports and the ephemeral range.
 INBOUND = range(30_000, 32_768)
+# Instances whose inbound ports are given to nobody else while they are not bound.
+INBOUND_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,10 @@ class Starts:
         address = self._settings.address
         if not address:
             return {}
-        before = self._inbound.get(instance_id, 0)
+        before = self._inbound.pop(instance_id, 0)
+        # Of those before long ago each is gone, or its listener has the port.
+        for oldest in list(self._inbound)[: -ports.INBOUND_KEPT]:
+            del self._inbound[oldest]
         self._inbound[instance_id] = ports.free_inbound(address, before, self._inbound.values())
         return {"inbound": str(self._inbound[instance_id])}
 

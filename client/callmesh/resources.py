@@ -41,7 +41,7 @@ class Resources:
     shm: str | None = None
 
     def __post_init__(self) -> None:
-        _ = self.cores, self.memory_bytes, self.disk_bytes, _bytes("shm", self.shm)
+        _ = self.cores, self.memory_bytes, self.disk_bytes, size_of("shm", self.shm)
         if self.gpu is not None and not isinstance(self.gpu, str | int | Device):
             raise TypeError(f"`gpu` must be a string, a count or a device, not {self.gpu!r}")
 
@@ -53,12 +53,12 @@ class Resources:
     @property
     def memory_bytes(self) -> int:
         """Bytes of memory asked for; 0 when not said."""
-        return _bytes("memory", _request("memory", self.memory))
+        return size_of("memory", _request("memory", self.memory))
 
     @property
     def disk_bytes(self) -> int:
         """Bytes of disk asked for; 0 when not said."""
-        return _bytes("disk", self.disk)
+        return size_of("disk", self.disk)
 
     @property
     def device(self) -> str:
@@ -106,7 +106,8 @@ def _cores(value: Amount | None) -> float:
     return cores
 
 
-def _bytes(name: str, value: Amount | None) -> int:
+def size_of(name: str, value: Amount | None) -> int:
+    """An amount in bytes; 0 for None. Raises `ValueError` that calls it ``name``."""
     if value is None:
         return 0
     if isinstance(value, int):

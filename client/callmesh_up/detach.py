@@ -31,6 +31,7 @@ def start(options: UpOptions, layout: Layout) -> int:
                 f"--ingress-port={options.ingress_port}",
                 f"--keep-runs={options.keep_runs}",
                 f"--keep-days={options.keep_days}",
+                *(f"--cap={kind}={size}" for kind, size in options.caps.items()),
                 f"--ready-fd={writer}",
             ],
             stdin=subprocess.DEVNULL,

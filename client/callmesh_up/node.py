@@ -105,6 +105,7 @@ class _Node:
             zone=options.zone,
             labels=options.labels,
             slots=options.slots,
+            **{f"{kind}_cap": size for kind, size in options.caps.items()},
             mesh=hashlib.sha256(self._token.certificate.encode()).hexdigest(),
         )
         link = RemoteLink(

@@ -30,6 +30,8 @@ class UpOptions:
     # How many ended runs are kept, and for how many days.
     keep_runs: int
     keep_days: float
+    # Bytes by what is kept on the node's disk.
+    caps: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class AgentOptions:
     slots: int
     ingress_port: int
     ingress_address: str
+    caps: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,12 @@ def parse(arguments: list[str]) -> Options:
     agent.add_argument("--name", required=True)
     agent.add_argument("--address", default="")
     agent.add_argument("--zone", default="")
-    agent.add_argument("--label", dest="labels", type=_label, action="append", default=[])
+    agent.add_argument("--label", dest="labels", type=_pair, action="append", default=[])
     agent.add_argument("--slots", type=int, default=0)
     agent.add_argument("--ingress-port", type=_port, default=DEFAULT_INGRESS_PORT)
     agent.add_argument("--ingress-address", default=LOOPBACK)
+    for verb in (up, agent):
+        verb.add_argument("--cap", dest="caps", type=_pair, action="append", default=[])
     down = verbs.add_parser("down", help="end it")
     down.add_argument("--purge", action="store_true")
     doctor = verbs.add_parser("doctor", help="say what is wrong")
@@ -121,20 +126,25 @@ def parse(arguments: list[str]) -> Options:
     found = vars(parser.parse_args(arguments))
     match found.pop("verb"):
         case "up":
-            return UpOptions(**found)
+            return UpOptions(**{**found, "caps": _sizes(found["caps"])})
         case "server":
             return ServerOptions(**found)
         case "agent":
-            return AgentOptions(**{**found, "labels": dict(found["labels"])})
+            labels, caps = dict(found["labels"]), _sizes(found["caps"])
+            return AgentOptions(**{**found, "labels": labels, "caps": caps})
         case "down":
             return DownOptions(**found)
         case _:
             return DoctorOptions(**found)
 
 
-def _label(text: str) -> tuple[str, str]:
+def _pair(text: str) -> tuple[str, str]:
     key, _, value = text.partition("=")
     return key, value
+
+
+def _sizes(pairs: list[tuple[str, str]]) -> dict[str, int]:
+    return {kind: int(size) for kind, size in pairs}
 
 
 def _port(text: str) -> int:

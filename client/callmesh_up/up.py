@@ -101,6 +101,7 @@ class _Mesh:
                 shared_cpu=True,
                 # The server's are on the same disk.
                 blobs_cap=0,
+                **{f"{kind}_cap": size for kind, size in self._options.caps.items()},
             ),
             InMemoryLink(server, NODE),
         )

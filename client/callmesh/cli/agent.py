@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 
 from callmesh.cli import output
+from callmesh.cli.caps import arguments as cap_arguments
+from callmesh.cli.caps import cap_option
 from callmesh.cli.process import AGENT, become
 from callmesh_wire import names
 
@@ -63,6 +65,7 @@ _SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})\Z")
     type=click.Path(path_type=Path, file_okay=False),
     help="What the node keeps.  [default: $XDG_STATE_HOME/callmesh/node]",
 )
+@cap_option("environments", "bundles", "blobs")
 def agent_command(
     *,
     server: str,
@@ -75,6 +78,7 @@ def agent_command(
     ingress_port: int,
     ingress_address: str,
     state_dir: Path | None,
+    caps: tuple[tuple[str, int], ...],
 ) -> None:
     """Make this machine a node: it runs apps and tasks, and calls every app of the mesh.
 
@@ -103,6 +107,7 @@ def agent_command(
         f"--ingress-port={ingress_port}",
         f"--ingress-address={ingress_address}",
         *(f"--label={each}" for each in labels),
+        *cap_arguments(caps),
     ]
     become(arguments, state_dir or _default_state(), AGENT)
 

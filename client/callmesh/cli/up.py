@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from callmesh.cli import output
+from callmesh.cli.caps import arguments as cap_arguments
+from callmesh.cli.caps import cap_option
 from callmesh.cli.process import become
 
 _state_dir = click.option(
@@ -46,6 +48,7 @@ _state_dir = click.option(
     type=click.FloatRange(0),
     help="How long at most.  [default: 30]",
 )
+@cap_option("environments", "bundles")
 def up_command(
     *,
     detach: bool,
@@ -54,6 +57,7 @@ def up_command(
     ingress_port: int,
     keep_runs: int | None,
     keep_days: float | None,
+    caps: tuple[tuple[str, int], ...],
 ) -> None:
     """Start a mesh on this machine: control plane, node agent and Envoy.
 
@@ -74,6 +78,7 @@ def up_command(
     for name, value in (("--keep-runs", keep_runs), ("--keep-days", keep_days)):
         if value is not None:
             arguments.append(f"{name}={value}")
+    arguments += cap_arguments(caps)
     if detach:
         arguments.append("--detach")
     become(arguments, state_dir)

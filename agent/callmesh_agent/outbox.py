@@ -26,8 +26,6 @@ class Outbox:
         self._serial = 0
         self._chunks = 0
         self._closed = False
-        # Messages taken so far: what was sent renews the lease.
-        self.taken = 0
 
     def put(self, message: node_pb2.AgentMessage, key: Hashable = None) -> None:
         """Add a message; with a key, in place of the one that waits under it."""
@@ -67,7 +65,6 @@ class Outbox:
             message = self._waiting[key]
             yield message
             del self._waiting[key]
-            self.taken += 1
             if message.HasField("log"):
                 self._chunks -= 1
                 self._room.set()

@@ -16,10 +16,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("callmeshpb/v1")
+# gRPC's own health and reflection services, for a private pool.
+SERVICES = Path("callmesh_wire/grpc_services.binpb")
+_DESCRIBE = """
+import sys
+from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+files = descriptor_pb2.FileDescriptorSet()
+for each in (health_pb2, reflection_pb2):
+    each.DESCRIPTOR.CopyToProto(files.file.add())
+sys.stdout.buffer.write(files.SerializeToString(deterministic=True))
+"""
 
 
-def generate(compiler: Path, target: Path) -> None:
-    """Write the code of every contract below ``target``."""
+def generate(compiler: Path, root: Path) -> None:
+    """Write the code of every contract, and of the example, below the folders of ``root``."""
+    target, examples = root / "protos", root / "examples"
+    for each in (target, examples):
+        each.mkdir(exist_ok=True)
     protos = sorted((ROOT / "protos" / PACKAGE).glob("*.proto"))
     subprocess.run(
         [
@@ -29,6 +44,15 @@ def generate(compiler: Path, target: Path) -> None:
         ],
         check=True,
     )  # fmt: skip
+    example = [f"--{each}_out={examples}" for each in ("python", "pyi", "grpc_python")]
+    subprocess.run(
+        [compiler, "-m", "grpc_tools.protoc", "-I", ROOT / "examples", *example,
+         ROOT / "examples" / "greetings" / "greetings.proto"],
+        check=True,
+    )  # fmt: skip
+    described = subprocess.run([compiler, "-c", _DESCRIBE], check=True, capture_output=True)
+    (target / SERVICES).parent.mkdir(exist_ok=True, parents=True)
+    (target / SERVICES).write_bytes(described.stdout)
 
 
 def compiler_environment() -> Path:
@@ -47,19 +71,19 @@ def compiler_environment() -> Path:
 def main() -> int:
     compiler = compiler_environment()
     if "--check" not in sys.argv[1:]:
-        generate(compiler, ROOT / "protos")
+        generate(compiler, ROOT)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         generate(compiler, Path(folder))
-        fresh = sorted((Path(folder) / PACKAGE).iterdir())
+        fresh = [each.relative_to(folder) for each in Path(folder).rglob("*") if each.is_file()]
         stale = [
-            f.name
-            for f in fresh
-            if not (ROOT / "protos" / PACKAGE / f.name).exists()
-            or not filecmp.cmp(f, ROOT / "protos" / PACKAGE / f.name, shallow=False)
+            name
+            for name in sorted(fresh)
+            if not (ROOT / name).exists()
+            or not filecmp.cmp(Path(folder) / name, ROOT / name, shallow=False)
         ]
     for name in stale:
-        sys.stderr.write(f"{PACKAGE / name} is not current: run `make gen` and commit it\n")
+        sys.stderr.write(f"{name} is not current: run `make gen` and commit it\n")
     return 1 if stale else 0
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from callmesh import errors as errors
     from callmesh import io as io
     from callmesh import remote as remote
+    from callmesh.calls import channel, stub
     from callmesh.context import (
         TaskContext,
         ctx,
@@ -83,6 +84,7 @@ _PLACES: dict[str, str] = {
     "TaskEnvironment": "environment",
     "TaskTemplate": "task",
     "Timeout": "policy",
+    "channel": "calls",
     "ctx": "context",
     "current_domain": "context",
     "current_project": "context",
@@ -100,6 +102,7 @@ _PLACES: dict[str, str] = {
     "run": "run",
     "secret_file": "secret",
     "serve": "serving",
+    "stub": "calls",
     "trace": "steps",
     "with_runcontext": "run",
     "with_servecontext": "serving",
@@ -165,6 +168,7 @@ __all__ = [
     "TaskTemplate",
     "Timeout",
     "app",
+    "channel",
     "ctx",
     "current_domain",
     "current_project",
@@ -186,6 +190,7 @@ __all__ = [
     "run",
     "secret_file",
     "serve",
+    "stub",
     "trace",
     "with_runcontext",
     "with_servecontext",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -53,6 +54,8 @@ current_custom: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.C
 # The traced function that runs, or "".
 current_step: contextvars.ContextVar[str] = contextvars.ContextVar("callmesh_step", default="")
 _of_process: AttemptContext | None = None
+# Of the attempt in this process, monotonic seconds.
+_deadline: float | None = None
 
 
 def current() -> AttemptContext | None:
@@ -60,9 +63,16 @@ def current() -> AttemptContext | None:
     return current_attempt.get() or _of_process
 
 
+def deadline() -> float | None:
+    """When the attempt that runs this code is ended, monotonic seconds; None: never."""
+    return _deadline if current() is not None else None
+
+
 def enter_attempt(order: node_pb2.AttemptOrder) -> None:
     """Say that a worker's attempt runs, in this context and in the whole process."""
-    global _of_process
+    global _of_process, _deadline
+    limit = order.task.spec.timeouts.max_runtime.ToNanoseconds() / 1e9
+    _deadline = time.monotonic() + limit if limit else None
     attempt = AttemptContext(
         run=order.run,
         number=order.number,

@@ -13,6 +13,7 @@ from callmesh._caching import policy_of
 from callmesh._modules import locate
 from callmesh.app.environment import AppEnvironment
 from callmesh.app.extras import FastAPIAppEnvironment
+from callmesh.app.grpc import GrpcAppEnvironment
 from callmesh.app.parameters import (
     AppEndpoint,
     Content,
@@ -113,7 +114,9 @@ def app_spec(env: AppEnvironment, bundle: Bundle, extra: Extra) -> scheduler_pb2
         domain=extra.domain,
         name=env.name,
         kind=kind,
-        protocol=common_pb2.PROTOCOL_HTTP,
+        protocol=common_pb2.PROTOCOL_GRPC
+        if isinstance(env, GrpcAppEnvironment)
+        else common_pb2.PROTOCOL_HTTP,
         code=_code(env, bundle, named=kind != scheduler_pb2.APP_KIND_COMMAND),
         image=_image(env, extra),
         port=env.port.port if not isinstance(env.port, int) else env.port,

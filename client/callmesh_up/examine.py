@@ -34,7 +34,7 @@ ENVOY_TIMEOUT = 20.0
 IMPORT_TIMEOUT = 60.0
 MESH_TIMEOUT = 5.0
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "grpc_proxy")
-_EXTRAS = ("", "server", "agent", "grpc", "fastapi", "dev")
+_EXTRAS = ("", "server", "agent", "fastapi", "dev")
 
 
 def facts(layout: Layout, environ: Mapping[str, str]) -> Facts:

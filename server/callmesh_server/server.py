@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from callmesh_server import join, listen
-from callmesh_server.api import builtin, node_door
+from callmesh_server.api import node_door
 from callmesh_server.api.addresses import Addresses
 from callmesh_server.api.apps import AppApi
 from callmesh_server.api.blob import BlobApi
@@ -47,6 +47,8 @@ from callmesh_server.store.blobs import Blobs
 from callmesh_server.store.secrets import Secrets
 from callmesh_wire.channel import new_node_server, new_server
 from callmesh_wire.errors import CallmeshError, UnauthenticatedError, UnavailableError
+from callmesh_wire.grpc_services import Services
+from callmesh_wire.methods import methods
 from callmeshpb.v1 import scheduler_pb2
 
 if TYPE_CHECKING:
@@ -132,7 +134,8 @@ class Server:
         settings = self._settings
         self._token = token = listen.read_token(settings.token_file)
         local, tcp = new_server(), new_server()
-        more = builtin.handlers()
+        names = {f"callmeshpb.v1.{method.service}" for method in methods().values()}
+        more = Services(names).handlers()
         self.router.register(local, token=token, required=False, more=more)
         self.router.register(tcp, token=token, more=more)
         self.api_port = listen.bind_tcp(tcp, settings.api_host, settings.api_port)

@@ -85,6 +85,12 @@ def test_app_calls_app_by_endpoint(examples: Mesh) -> None:
     assert told == {"message": "Bienvenue, Ada!"}
 
 
+def test_grpc_app_is_called_by_name(examples: Mesh) -> None:
+    told = run(examples, "greet_everybody", names=["Ada", "Grace"])
+    assert told["outputs"] == ["Hello, Ada!", "Hello, Grace!"]
+    assert call(examples, "reception", "/arrival?name=Ada&language=fr") == {"said": "Bonjour, Ada!"}
+
+
 def test_app_calls_apps_that_are_inputs(examples: Mesh) -> None:
     told = call(examples, "shop-window", "/items/teapot")
     assert told == {"item": "teapot", "left": 4, "price": 29.5}

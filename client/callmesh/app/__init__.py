@@ -7,6 +7,7 @@
 from callmesh._flyte_only import refuse
 from callmesh.app.context import AppContext, ctx
 from callmesh.app.environment import AppEnvironment
+from callmesh.app.grpc import GrpcAppEnvironment
 from callmesh.app.parameters import (
     AppEndpoint,
     Input,
@@ -33,6 +34,7 @@ __all__ = [
     "AppEndpoint",
     "AppEnvironment",
     "Domain",
+    "GrpcAppEnvironment",
     "Image",
     "Input",
     "Link",

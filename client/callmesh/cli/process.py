@@ -11,7 +11,7 @@ from pathlib import Path
 from callmesh.cli import output
 
 # One module of every library that a mesh, or its part, needs beyond the client.
-SERVER = ("sqlalchemy", "cryptography", "uvicorn", "starlette", "jinja2", "grpc_health")
+SERVER = ("sqlalchemy", "cryptography", "uvicorn", "starlette", "jinja2")
 AGENT = ("cryptography", "uvloop")
 
 

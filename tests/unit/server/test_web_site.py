@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - methods are named as the RPCs that they answer
 """The pages over a real gRPC server that answers from a handful of records."""
 
 import time

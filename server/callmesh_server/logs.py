@@ -14,11 +14,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from callmesh_server.api.pump import Spawn
-from callmesh_server.changes import AppChanged, RunChanged
+from callmesh_server.changes import AppChanged, NodeChanged, RunChanged
 from callmesh_server.core.attempts import ACTIVE_ATTEMPTS, has_ended
 from callmesh_server.live import Live
-from callmesh_server.sessions import Sessions
-from callmesh_wire.errors import CallmeshError, NotFoundError
+from callmesh_server.sessions import DISCONNECTED, Sessions
+from callmesh_wire.errors import CallmeshError, NotFoundError, UnavailableError
 from callmesh_wire.names import AppName
 from callmeshpb.v1 import log_pb2, node_pb2, scheduler_pb2
 
@@ -194,22 +194,44 @@ class Logs:
         key: Hashable,
         is_over: Callable[[], bool],
     ) -> AsyncGenerator[Batch]:
-        """One source's lines, until its node says that they end, or should have."""
-        limit = REST_SECONDS if request.follow else ANSWER_SECONDS
-        try:
-            async with aclosing(self._sessions.tail(node, request)) as chunks:
-                while True:
-                    chunk = await self._next(chunks, key, is_over, limit, follow=request.follow)
-                    if chunk is None:
-                        return
-                    yield Batch(
-                        lines=[log_pb2.LogLine(source=source, text=line) for line in chunk.lines],
-                        position=chunk.position,
-                    )
-                    if chunk.error:
-                        yield _of_ours(source, chunk.error)
-        except CallmeshError as problem:
-            yield _of_ours(source, problem.message)
+        """One source's lines, until its node says that they end, or should have.
+
+        What is followed goes on where it was when a node that was away is back.
+        """
+        follow, limit = request.follow, REST_SECONDS if request.follow else ANSWER_SECONDS
+        while True:
+            asked = node_pb2.LogRequest()
+            asked.CopyFrom(request)
+            try:
+                async with aclosing(self._sessions.tail(node, asked)) as chunks:
+                    while True:
+                        chunk = await self._next(chunks, key, is_over, limit, follow=follow)
+                        if chunk is None:
+                            return
+                        request.resume = chunk.position or request.resume
+                        lines = [log_pb2.LogLine(source=source, text=line) for line in chunk.lines]
+                        yield Batch(lines=lines, position=request.resume)
+                        if follow and chunk.error == DISCONNECTED:
+                            break
+                        if chunk.error:
+                            yield _of_ours(source, chunk.error)
+            except CallmeshError as problem:
+                if not (follow and isinstance(problem, UnavailableError)):
+                    yield _of_ours(source, problem.message)
+                    return
+            yield _of_ours(source, f"node `{node}` is away: its log goes on when it is back")
+            if not await self._is_back(node, key, is_over):
+                return
+
+    async def _is_back(self, node: str, key: Hashable, is_over: Callable[[], bool]) -> bool:
+        """Wait until the node has a session; False when nothing more can come of the source."""
+        with self._live.changes.watch(NodeChanged(node), key) as changed:
+            while not self._sessions.connected(node):
+                if is_over():
+                    return False
+                changed.clear()
+                await changed.wait()
+        return True
 
     async def _next(
         self,

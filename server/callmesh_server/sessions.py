@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 # A session whose agent does not read is ended; it reconnects and is told anew.
 MAX_OUTBOX = 100_000
 MAX_LOG_CHUNKS = 1_000
+# The error of a log's last chunk when its node's session has ended.
+DISCONNECTED = "the node disconnected"
 
 PortsTaken = Callable[[str, Sequence[int]], None]
 React = Callable[[Callable[[World, float], list[do.Action]]], None]
@@ -262,7 +264,7 @@ class Sessions:
         self._ports_taken(session.node, ())
         for node, chunks in self._logs.values():
             if node == session.node:
-                chunks.put_nowait(node_pb2.LogChunk(end=True, error="the node disconnected"))
+                chunks.put_nowait(node_pb2.LogChunk(end=True, error=DISCONNECTED))
         self._react(lambda world, now: liveness.disconnected(world, session.node, now))
         log.info("the session of node `%s` ended %s", session.node, session.closing)
 

@@ -134,3 +134,59 @@ def test_an_agent_starts_over_the_envoy_that_is_left_of_its_node(own_cluster: Cl
     cluster.wait_ready("n1")
     assert host.of_kind("agent")
     assert host.get("pair")[0] == 200
+
+
+TICKING = """
+import asyncio
+import callmesh as flyte
+
+env = flyte.app.AppEnvironment(name="ticking", requires_auth=False)
+
+@env.server
+async def serve():
+    await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", env.get_port())
+    number = 0
+    while True:
+        print("tick", number, flush=True)
+        number += 1
+        await asyncio.sleep(0.2)
+"""
+
+
+def test_a_log_is_followed_over_the_replacement_of_server_and_agent(
+    own_cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster = own_cluster
+    file = tmp_path / "ticking.py"
+    file.write_text(TICKING)
+    cluster.cli("deploy", str(file))
+    [instance] = cluster.instances("ticking")
+    node = cluster.nodes[instance["node"]]
+    with (tmp_path / "followed").open("w") as log:
+        following = cluster.server.spawn(
+            "logs", "-f", "ticking", stdout=log, stderr=subprocess.DEVNULL
+        )
+
+    def ticks() -> list[int]:
+        lines = (tmp_path / "followed").read_text().splitlines()
+        return [int(each.split()[-1]) for each in lines if "tick " in each]
+
+    def more() -> None:
+        seen = len(ticks())
+        cluster.eventually(60, "more lines", lambda: len(ticks()) > seen + 2)
+
+    try:
+        more()
+        cluster.server.kill("server")
+        cluster.start_server()
+        cluster.wait_ready(*cluster.nodes)
+        more()
+        node.end("agent", signal.SIGHUP)
+        cluster.start_agent(node.name)
+        cluster.wait_ready(node.name)
+        more()
+    finally:
+        following.kill()
+        following.wait()
+    found = ticks()
+    assert found == list(range(found[0], found[0] + len(found)))

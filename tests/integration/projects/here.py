@@ -29,6 +29,8 @@ deaf = AppEnvironment(name="deaf", args=["sleep 100"])
 sick = FastAPIAppEnvironment(name="sick", app=sick_app)
 files = AppEnvironment(
     name="files",
+    # Not the default, which others take while this one is started.
+    port=18231,
     parameters=[
         Parameter("file", env_var="FILE"),
         Parameter("mounted", mount=os.environ.get("MOUNT")),

@@ -37,6 +37,7 @@ ROOTS = (
     "envoy/extensions/http/stateful_session/cookie/v3/cookie",
     "envoy/extensions/request_id/uuid/v3/uuid",
     "envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections",
+    "envoy/extensions/retry/host/omit_host_metadata/v3/omit_host_metadata_config",
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts",
     "envoy/extensions/transport_sockets/tls/v3/tls",
     "envoy/extensions/upstreams/http/v3/http_protocol_options",

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 import websockets
-from envoy_rig import App, Rig, rig, until_200
+from envoy_rig import App, Rig, free_port, rig, until_200
 from google.protobuf.duration_pb2 import Duration
 
 from callmeshpb.v1 import node_pb2
@@ -295,6 +295,19 @@ async def test_calls_stay_near_while_somebody_near_is_up() -> None:
         for _ in range(30):
             await client.get(app.url)
         assert await answering() == {"far"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_call_that_is_repeated_is_repeated_on_the_own_node(method: str) -> None:
+    """As on a node that is cut off: all the others cannot be connected to."""
+    async with rig() as mesh, httpx.AsyncClient(timeout=30) as client:
+        app = App("hello", instances={"own": await mesh.upstream("own")})
+        await mesh.start(app)
+        await until_200(app.url)
+        app.elsewhere = {f"away{number}": ("", free_port()) for number in range(20)}
+        await asyncio.wait_for(mesh.ads.acked(mesh.publish().version), 2)
+        answers = [await client.request(method, app.url) for _ in range(21)]
+        assert [each.status_code for each in answers] == [200] * 21
 
 
 async def test_without_affinity_no_cookie_is_set() -> None:

@@ -29,8 +29,14 @@ IDEMPOTENT_METHODS = "GET|HEAD|OPTIONS|PUT|DELETE|TRACE"
 RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request,retriable-headers"
 RETRY_IDEMPOTENT = f"{RETRY_UNSEEN},reset,gateway-error"
 
-# To a node that is cut off from the others most choices are bad at first.
 RETRIES = 5
+# How often another instance is drawn, until none of the predicates says no.
+SELECTIONS = 300
+# A call that is repeated is repeated on the own node, where that has an instance
+# that takes calls: of a node that is cut off from the others every other choice
+# is bad, and each costs `CONNECT_TIMEOUT`. Endpoints say so in their metadata.
+LB = "envoy.lb"
+ELSEWHERE = "elsewhere"
 
 # Envoy's defaults (1,024 connections and calls, 3 retries at once) are limits
 # for a fleet behind one edge: here one killed instance under 32 callers turns
@@ -126,9 +132,17 @@ def _http_route(policy: CallPolicy, match: dict[str, Any], retry_on: str) -> dic
                             "@type": f"{_TYPES}extensions.retry.host.previous_hosts.v3"
                             ".PreviousHostsPredicate"
                         },
-                    }
+                    },
+                    {
+                        "name": "envoy.retry_host_predicates.omit_host_metadata",
+                        "typed_config": {
+                            "@type": f"{_TYPES}extensions.retry.host.omit_host_metadata.v3"
+                            ".OmitHostMetadataConfig",
+                            "metadata_match": {"filter_metadata": {LB: {ELSEWHERE: True}}},
+                        },
+                    },
                 ],
-                "host_selection_retry_max_attempts": 8,
+                "host_selection_retry_max_attempts": SELECTIONS,
             },
         },
     }

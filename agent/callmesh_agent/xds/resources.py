@@ -26,6 +26,8 @@ from callmesh_agent.xds.descriptors import (
 from callmesh_agent.xds.http import connection_manager, misdirected, router
 from callmesh_agent.xds.packing import Resource, resource
 from callmesh_agent.xds.policy import (
+    ELSEWHERE,
+    LB,
     CallPolicy,
     cluster_policy,
     grpc_routes,
@@ -51,6 +53,8 @@ class Target:
     sub_zone: str
     address: str
     port: int
+    # On another node, while this one has an instance that takes calls.
+    elsewhere: bool = False
 
 
 class Door(Enum):
@@ -153,7 +157,10 @@ def endpoints(mesh_name: str, targets: Iterable[Target]) -> Resource:
             locality = message.endpoints.add(priority=target.priority)
             locality.locality.zone = target.zone
             locality.locality.sub_zone = target.sub_zone
-        socket = locality.lb_endpoints.add().endpoint.address.socket_address
+        place = locality.lb_endpoints.add()
+        if target.elsewhere:
+            place.metadata.filter_metadata[LB].fields[ELSEWHERE].bool_value = True
+        socket = place.endpoint.address.socket_address
         socket.address = target.address
         socket.port_value = target.port
         # gRPC ignores a locality without a weight.

@@ -68,9 +68,10 @@ def targets(view: node_pb2.ServiceView, local: LocalTruth) -> tuple[list[Target]
             continue
         zone = local.zone if own else endpoint.zone
         near = 0 if own and view.prefer_local else 1 if zone == local.zone else 2
-        placed.append((near, zone, address, port))
+        placed.append((near, zone, address, port, own))
     # Envoy wants priorities without gaps.
     order = {near: number for number, near in enumerate(sorted({p[0] for p in placed}))}
+    has_own = any(own for *_, own in placed)
     return [
         Target(
             priority=order[near],
@@ -78,8 +79,9 @@ def targets(view: node_pb2.ServiceView, local: LocalTruth) -> tuple[list[Target]
             sub_zone=local.node if near == 0 else "",
             address=address,
             port=port,
+            elsewhere=has_own and not own,
         )
-        for near, zone, address, port in placed
+        for near, zone, address, port, own in placed
     ], notes
 
 

@@ -81,3 +81,11 @@ def test_endpoint_without_an_address_is_left_out_and_said_so(world: World) -> No
     assert len(found) == 1
     [note] = notes
     assert note.startswith("instance `odd` of app `shop` is at `shop.example.com:9000`: must be")
+
+
+def test_others_are_marked_while_this_node_has_an_instance_that_takes_calls(world: World) -> None:
+    view = world.add("shop", "one")
+    world.endpoint("shop", "two", node="there", address="10.0.0.2")
+    assert [each.elsewhere for each in targets(view, world.local)[0]] == [False, True]
+    world.instances["one"] = LocalInstance("127.0.0.1", 1, ready=False)
+    assert [each.elsewhere for each in targets(view, world.local)[0]] == [False]

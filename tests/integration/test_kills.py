@@ -10,6 +10,8 @@ made bad, a disk filled (`killer.py`). What may be lost, and nothing else:
 - POSTs and WebSockets that were in flight on an instance, in an Envoy or to a
   node that was killed or cut off meanwhile. A POST is never executed twice, and
   a WebSocket can be opened again at once;
+- calls of a node that is cut off and has no ready instance of its own: no call
+  that it made after the cut was answered before it was healed;
 - submissions of runs while the server's disk is full: they are not acknowledged.
 
 So no GET is lost that has a ready instance, every run that was acknowledged
@@ -143,7 +145,8 @@ def play(cluster: Cluster, loads: Loads, killer: Killer, home: Path) -> str:
     calls = loads.calls()
     lost = [call for call in calls if call.why]
     end_envoys(calls, killer.blows)
-    unexcused = [call for call in lost if not may_be_lost(call, killer.blows)]
+    alone = [blow for blow in killer.blows if blow.what == "cut" and leaves_alone(blow, calls)]
+    unexcused = [call for call in lost if not may_be_lost(call, killer.blows, alone)]
     assert not unexcused, "\n".join(shown(call, killer) for call in unexcused[:40])
     assert not [call for call in lost if call.began > calm], "calls were lost after the storm"
     twice = [key for key, count in Counter(taken.read_text().split()).items() if count > 1]
@@ -187,7 +190,19 @@ def end_envoys(calls: list[Call], blows: list[Blow]) -> None:
             assert away < limit, f"Envoy of {blow.host} was away for {away:.1f} s"
 
 
-def may_be_lost(call: Call, blows: list[Blow]) -> bool:
+def leaves_alone(cut: Blow, calls: list[Call]) -> bool:
+    """Whether the node that was cut off had no instance that took new calls."""
+    return not any(
+        call.node == cut.host
+        and call.kind in {"get", "post"}
+        and not call.why
+        and call.began > cut.began + A_LITTLE
+        and call.ended < cut.ended
+        for call in calls
+    )
+
+
+def may_be_lost(call: Call, blows: list[Blow], alone: list[Blow]) -> bool:
     """Whether a failed call is one of those that the rules above give up."""
 
     def met(blow: Blow, after: float = 0.0) -> bool:
@@ -199,6 +214,8 @@ def may_be_lost(call: Call, blows: list[Blow]) -> bool:
                 return True
             continue
         if blow.what == "kill envoy" and blow.host == call.node and met(blow, A_LITTLE):
+            return True
+        if blow in alone and blow.host == call.node and met(blow):
             return True
         if call.kind == "get":
             continue

@@ -82,7 +82,7 @@ class Agent:
             joined_before=self._desired is not None,
         )
         self._proxy = Proxy(settings, supervision, conditions)
-        dataplane = DataPlane(settings, held, conditions.view_problem, self._proxy.rejected)
+        dataplane = DataPlane(settings, held, conditions, self._proxy.rejected)
         around = Around(
             node=settings.node,
             link=BlobLink(link, self._blobs),

@@ -51,17 +51,15 @@ class Conditions:
 
     def view_problem(self, message: str) -> None:
         """Why the mesh view cannot be served; "": it can be."""
-        if message:
-            self.set("ViewConsistent", holds=False, reason="Inconsistent", message=message)
-        else:
-            self.clear("ViewConsistent")
+        self._missing_or_clear("ViewConsistent", "Inconsistent", message)
 
     def keeping_problem(self, message: str) -> None:
         """Why what the node shall run is not on its disk; "": it is."""
-        if message:
-            self.set("StateKept", holds=False, reason="NotWritten", message=message)
-        else:
-            self.clear("StateKept")
+        self._missing_or_clear("StateKept", "NotWritten", message)
+
+    def endpoints_problem(self, message: str) -> None:
+        """Why the endpoints are not on disk for the code that runs here; "": they are."""
+        self._missing_or_clear("EndpointsWritten", "NotWritten", message)
 
     def rejected(self, rejections: Sequence[Rejection], port_of: Callable[[str], int]) -> None:
         """What Envoy refused: a listener's port that somebody else has, or our mistake."""
@@ -87,5 +85,11 @@ class Conditions:
     def _set_or_clear(self, kind: str, reason: str, messages: list[str]) -> None:
         if messages:
             self.set(kind, holds=True, reason=reason, message="; ".join(messages))
+        else:
+            self.clear(kind)
+
+    def _missing_or_clear(self, kind: str, reason: str, message: str) -> None:
+        if message:
+            self.set(kind, holds=False, reason=reason, message=message)
         else:
             self.clear(kind)

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from callmesh_agent import ports
+from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.diskfile import write_whole
@@ -35,6 +36,8 @@ ACK_LIMIT = 5.0
 # For Envoy to open an instance's door to other nodes, and how often that is looked at.
 OPEN_LIMIT = 30.0
 LISTEN_LOOK = 0.005
+# Seconds until the endpoints are written again, after that failed.
+RETRY_WRITE = 2.0
 log = logging.getLogger("callmesh.agent")
 
 
@@ -45,13 +48,12 @@ class DataPlane:
         self,
         settings: AgentSettings,
         held: HeldView,
-        on_problem: Callable[[str], None],
+        conditions: Conditions,
         on_rejected: Callable[[list[Rejection]], None],
     ) -> None:
-        """``held`` is what the server told. ``on_problem`` hears why a view cannot be
-        served, "" when that is over."""
+        """``held`` is what the server told."""
         self._settings = settings
-        self._on_problem = on_problem
+        self._conditions = conditions
         self.ads = AdsServer(str(settings.ads_socket), on_rejected)
         self._ingress = Ingress(
             settings.ingress_address, settings.ingress_port, str(settings.pages_socket or "")
@@ -62,6 +64,9 @@ class DataPlane:
         self._version = 0
         self._notes: tuple[str, ...] = ()
         self._viewed = asyncio.Event()
+        # The endpoints that are on disk; None: it is not known which.
+        self._written: dict[str, str] | None = None
+        self._write_again: asyncio.TimerHandle | None = None
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -97,12 +102,15 @@ class DataPlane:
         self._publish()
 
     def follow_view(self) -> dict[str, str]:
-        """Take over what is held; its endpoints, which are on disk when this returns."""
+        """Take over what is held; its endpoints, which are on disk when this returns.
+
+        Where they cannot be written, that is said, and tried again.
+        """
         self._publish()
-        self._write_endpoints()
+        endpoints = self._write_endpoints()
         self._held.save()
         self._viewed.set()
-        return self.endpoints
+        return endpoints
 
     async def report_views(self, report: Callable[[int], None]) -> None:
         """Say of each view when Envoy has taken it, however late. Never ends."""
@@ -174,16 +182,34 @@ class DataPlane:
             )
         except Inconsistent as problem:
             log.error("the mesh view cannot be served: %s", problem)
-            self._on_problem(str(problem))
+            self._conditions.view_problem(str(problem))
             return
         self._snapshot = snapshot
         self.ads.publish(snapshot)
-        self._on_problem("")
+        self._conditions.view_problem("")
         if snapshot.notes != self._notes:
             self._notes = snapshot.notes
             for note in snapshot.notes:
                 log.warning("%s", note)
 
-    def _write_endpoints(self) -> None:
-        content = json.dumps(self.endpoints, indent=1, sort_keys=True)
-        write_whole(self._settings.endpoints_file, content.encode())
+    def _write_endpoints(self) -> dict[str, str]:
+        endpoints = self.endpoints
+        if endpoints == self._written:
+            return endpoints
+        if self._write_again is not None:
+            self._write_again.cancel()
+            self._write_again = None
+        file = self._settings.endpoints_file
+        try:
+            write_whole(file, json.dumps(endpoints, indent=1, sort_keys=True).encode())
+        except OSError as problem:
+            self._conditions.endpoints_problem(
+                f"code on this node does not hear of changed endpoints: `{file}` cannot be "
+                f"written ({problem.strerror}); make room, or give the folder to this user"
+            )
+            loop = asyncio.get_running_loop()
+            self._write_again = loop.call_later(RETRY_WRITE, self._write_endpoints)
+        else:
+            self._written = endpoints
+            self._conditions.endpoints_problem("")
+        return endpoints

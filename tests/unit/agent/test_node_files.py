@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from callmesh_agent import retention, spool
+from callmesh_agent import dataplane, retention, spool
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
@@ -108,9 +109,13 @@ def here(instance_id):
 
 
 def plane(settings, problems, kept=None):
-    """A data plane, and what gives it a view."""
-    held = HeldView(kept or Kept(settings, problems.append))
-    made = DataPlane(settings, held, problems.append, lambda _: None)
+    """A data plane, and what gives it a view; ``problems`` is kept as they are."""
+    held = HeldView(kept or Kept(settings, print))
+
+    def said(conditions):
+        problems[:] = [(each.type, each.message) for each in conditions]
+
+    made = DataPlane(settings, held, Conditions(said, print), lambda _: None)
 
     def receive(view):
         held.take(node_pb2.ServerMessage(mesh_view=view))
@@ -139,11 +144,41 @@ async def test_a_view_that_cannot_be_served_is_said_and_the_last_one_stays(setti
     made, receive = plane(settings, problems)
     receive(view(name="web"))
     receive(view(name="web", port=0))
-    assert "mesh port 0" in problems[-1]
+    [(kind, message)] = problems
+    assert kind == "ViewConsistent"
+    assert "mesh port 0" in message
     receive(view(name="web"))
-    assert problems[-1] == ""
+    assert problems == []
     made.set_local({"web-1": LocalEndpoint("127.0.0.1", 9000, ready=True)})
     await made.taken()
+
+
+async def test_endpoints_that_cannot_be_written_are_said_and_tried_again(settings, monkeypatch):
+    monkeypatch.setattr(dataplane, "RETRY_WRITE", 0.01)
+    problems = []
+    made, receive = plane(settings, problems)
+    # Root may write everywhere: a folder in the file's place is in anybody's way.
+    settings.endpoints_file.mkdir()
+    made.open()
+    assert receive(view()) == {"web": "http://127.0.0.1:20001"}
+    [(kind, message)] = problems
+    assert kind == "EndpointsWritten"
+    assert f"`{settings.endpoints_file}` cannot be written" in message
+    settings.endpoints_file.rmdir()
+    async with asyncio.timeout(10):
+        while problems:
+            await asyncio.sleep(0.01)
+    assert json.loads(settings.endpoints_file.read_text()) == {"web": "http://127.0.0.1:20001"}
+
+
+async def test_endpoints_are_written_when_they_change_only(settings):
+    _, receive = plane(settings, [])
+    receive(view())
+    settings.endpoints_file.unlink()
+    receive(view(here("web-1")))
+    assert not settings.endpoints_file.exists()
+    receive(view(port=20002))
+    assert json.loads(settings.endpoints_file.read_text()) == {"web": "http://127.0.0.1:20002"}
 
 
 def test_a_taken_port_is_named_with_its_holder():

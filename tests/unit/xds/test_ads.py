@@ -16,6 +16,7 @@ import grpc.aio
 import pytest
 
 from callmesh_agent import dataplane
+from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.dataplane import DataPlane
 from callmesh_agent.heldview import HeldView
@@ -268,7 +269,7 @@ async def test_a_view_is_reported_once_it_is_taken_however_late(
         pages_socket=tmp_path / "web.sock", version="1",
     )  # fmt: skip
     held = HeldView(Kept(settings, print))
-    plane = DataPlane(settings, held, print, print)
+    plane = DataPlane(settings, held, Conditions(print, print), print)
     started = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         tasks = [

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable
 
 from callmesh_agent import environments, logs, spool
-from callmesh_agent.blob_link import BlobLink
+from callmesh_agent.blob_calls import BlobCalls
 from callmesh_agent.blobs import Blobs
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
@@ -85,7 +85,7 @@ class Agent:
         dataplane = DataPlane(settings, held, conditions, self._proxy.rejected)
         around = Around(
             node=settings.node,
-            link=BlobLink(link, self._blobs),
+            control=BlobCalls(link, self._blobs),
             identities=supervision.identities,
             deliver=self._driver.deliver,
             run_of=self._driver.run_of,

@@ -13,13 +13,14 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from callmesh_agent import shelf
 from callmesh_agent.shelf import Entry
+from callmesh_wire.errors import DataLossError
 
 PIECE = 1 << 20
 # What nothing has used is kept for a week.
@@ -30,8 +31,8 @@ log = logging.getLogger("callmesh.agent")
 class Source(Protocol):
     """Where bytes come from."""
 
-    async def fetch_blob(self, digest: str, target: Path) -> None:
-        """Write a blob to ``target``, whole and checked. Raises `CallmeshError`."""
+    def download(self, digest: str) -> AsyncGenerator[bytes]:
+        """A blob's bytes in order, not checked. Raises `CallmeshError`."""
         ...
 
 
@@ -89,15 +90,25 @@ class Blobs:
         async with self._gate(digest):
             path = self._folder / digest
             if not await self._is_here(digest):
-                await self._source.fetch_blob(digest, path)
+                await self.fetch(digest, path)
                 self._take_in(digest)
             file = path.open("rb")
         self._used(digest)
         return file
 
     async def fetch(self, digest: str, target: Path) -> None:
-        """Write a blob to ``target`` without keeping it. Raises `CallmeshError` or OSError."""
-        await self._source.fetch_blob(digest, target)
+        """Write a blob to ``target``, whole and checked, or raise `CallmeshError` or OSError."""
+        received = Received(target.with_name(f".{os.urandom(8).hex()}.part"))
+        try:
+            received.begin(digest)
+            async with contextlib.aclosing(self._source.download(digest)) as pieces:
+                async for data in pieces:
+                    await asyncio.to_thread(received.add, data)
+            if not await asyncio.to_thread(received.end):
+                raise DataLossError(f"blob `{digest}` is damaged: deploy again to send it anew")
+            received.path.replace(target)
+        finally:
+            received.drop()
 
     async def place(self, digest: str, target: Path) -> None:
         """Have a blob at ``target``, on the same disk. Raises `CallmeshError` or OSError."""
@@ -119,6 +130,7 @@ class Blobs:
         """Take over an upload whose digest is proved. Raises OSError."""
         received.path.replace(self._folder / received.digest)
         self._take_in(received.digest)
+        self._make_room()
 
     def remove_old(self, now: float) -> list[str]:
         """Remove what nothing has used for a week; the digests."""
@@ -187,7 +199,7 @@ class Blobs:
 
 
 class Received:
-    """The bytes of one upload on their way through, in a file without a name yet."""
+    """The bytes of one blob as they come, in a file without a name yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -195,12 +207,20 @@ class Received:
         self._file: BinaryIO | None = None
         self._seen = hashlib.sha256()
 
-    def add(self, digest: str, data: bytes) -> None:
-        """One more piece; the first one names the digest. Raises OSError."""
-        if self._file is None:
-            self.digest = digest
-            self._file = self.path.open("wb")
-            self.path.chmod(0o600)
+    @property
+    def begun(self) -> bool:
+        """Whether its digest is known."""
+        return self._file is not None
+
+    def begin(self, digest: str) -> None:
+        """Name what will come. Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(self.path, flags, 0o600), "wb")
+        self.digest = digest
+
+    def add(self, data: bytes) -> None:
+        """One more piece. Raises OSError."""
+        assert self._file is not None
         self._seen.update(data)
         self._file.write(data)
 

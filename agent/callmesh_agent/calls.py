@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
-from callmesh_agent.link import Link, WorkloadIdentity
+from callmesh_agent.link import Calls, WorkloadIdentity
 from callmesh_wire import errors
 from callmesh_wire.methods import WORKLOAD_METHODS, methods
 from callmeshpb.v1 import scheduler_pb2, workload_pb2
@@ -82,7 +82,7 @@ class Caller:
 
 
 async def forward(
-    link: Link,
+    control: Calls,
     call: workload_pb2.WorkloadCall,
     requests: Requests,
     caller: Caller,
@@ -91,7 +91,7 @@ async def forward(
 ) -> None:
     """Make one call and send everything that is answered; never raises but on cancellation."""
     try:
-        await _forward(link, call, requests, caller, send, writable)
+        await _forward(control, call, requests, caller, send, writable)
     except errors.CallmeshError as problem:
         send(failed(call.id, problem))
     except Exception:  # the boundary of a workload's call: it must hear of a defect of ours
@@ -103,7 +103,7 @@ async def forward(
 
 
 async def _forward(
-    link: Link,
+    control: Calls,
     call: workload_pb2.WorkloadCall,
     requests: Requests,
     caller: Caller,
@@ -117,7 +117,7 @@ async def _forward(
     stream = methods()[call.method].server_streaming
     answered = False
     identity = replace(caller.identity, authorization=call.authorization)
-    answers = link.call(call.method, _signed(call.method, requests, caller), identity)
+    answers = control.call(call.method, _signed(call.method, requests, caller), identity)
     async for payload in answers:
         answered = True
         reply = workload_pb2.WorkloadCallReply(id=call.id, payload=payload, end=not stream)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from callmeshpb.v1 import node_pb2
@@ -29,7 +28,17 @@ class WorkloadIdentity:
     authorization: str = field(default="", repr=False)
 
 
-class Link(Protocol):
+class Calls(Protocol):
+    """The control plane, as workloads call it."""
+
+    def call(
+        self, method: str, requests: AsyncIterator[bytes], caller: WorkloadIdentity
+    ) -> AsyncIterator[bytes]:
+        """Call "Service/Method" for a workload. Raises `CallmeshError`."""
+        ...
+
+
+class Link(Calls, Protocol):
     """What the agent needs of a server. Every method may be used again after it failed."""
 
     def session(
@@ -38,12 +47,6 @@ class Link(Protocol):
         """The standing session. It ends, or raises `CallmeshError`, when the server is away."""
         ...
 
-    def call(
-        self, method: str, requests: AsyncIterator[bytes], caller: WorkloadIdentity
-    ) -> AsyncIterator[bytes]:
-        """Call "Service/Method" for a workload. Raises `CallmeshError`."""
-        ...
-
-    async def fetch_blob(self, digest: str, target: Path) -> None:
-        """Write a blob to ``target``, whole and checked. Raises `CallmeshError`."""
+    def download(self, digest: str) -> AsyncGenerator[bytes]:
+        """A blob's bytes in order, not checked. Raises `CallmeshError`."""
         ...

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,7 +15,6 @@ from callmesh_agent.link import WorkloadIdentity
 from callmesh_wire import status
 from callmesh_wire.channel import CALLER, credentials, open_node_channel
 from callmesh_wire.errors import (
-    DataLossError,
     FailedPreconditionError,
     PermissionDeniedError,
     UnavailableError,
@@ -86,25 +83,16 @@ class RemoteLink:
         async for payload in self._call("NodeService/Pages", requests(), self._own):
             yield node_pb2.PagesResponse.FromString(payload).data
 
-    async def fetch_blob(self, digest: str, target: Path) -> None:
-        """Write a blob to ``target``, whole and checked, or raise."""
+    async def download(self, digest: str) -> AsyncGenerator[bytes]:
+        """A blob's bytes in order, not checked."""
 
         async def request() -> AsyncIterator[bytes]:
             yield blob_pb2.DownloadRequest(digest=digest).SerializeToString()
 
-        draft = target.with_name(f"{target.name}.{os.getpid()}.part")
-        seen = hashlib.sha256()
-        try:
-            with draft.open("wb") as file:
-                async for payload in self._call("BlobService/Download", request(), self._own):
-                    data = blob_pb2.DownloadResponse.FromString(payload).data
-                    seen.update(data)
-                    file.write(data)
-            if seen.hexdigest() != digest:
-                raise DataLossError(f"blob `{digest}` is damaged: deploy again to send it anew")
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        payloads = self._call("BlobService/Download", request(), self._own)
+        async with contextlib.aclosing(payloads):
+            async for payload in payloads:
+                yield blob_pb2.DownloadResponse.FromString(payload).data
 
     async def close(self) -> None:
         """Close the channel."""

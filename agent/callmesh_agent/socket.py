@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from callmesh_agent.calls import Caller, Requests, failed, forward
 from callmesh_agent.core import events, zygotes
 from callmesh_agent.identities import Identities
-from callmesh_agent.link import Link, WorkloadIdentity
+from callmesh_agent.link import Calls, WorkloadIdentity
 from callmesh_agent.outgoing import Outgoing
 from callmesh_agent.worker_reports import WorkerReports
 from callmesh_wire.errors import FailedPreconditionError
@@ -46,7 +46,7 @@ class Around:
     """What the socket needs of the agent around it."""
 
     node: str
-    link: Link
+    control: Calls
     identities: Identities
     deliver: Callable[[events.Event], None]
     # The run whose attempt a worker executes now, or "".
@@ -253,7 +253,7 @@ class Connection(asyncio.Protocol):
             requests.end()
         task = group.create_task(
             forward(
-                self._owner.around.link,
+                self._owner.around.control,
                 call,
                 requests,
                 Caller(self._identity),

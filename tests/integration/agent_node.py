@@ -13,7 +13,7 @@ import socket
 import tarfile
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
 from callmesh_agent.agent import Agent
@@ -89,10 +89,10 @@ class ControlPlane:
                 yield answer
         self.calls.append((method, caller, taken))
 
-    async def fetch_blob(self, digest: str, target: Path) -> None:
+    async def download(self, digest: str) -> AsyncGenerator[bytes]:
         if digest not in self.blobs:
             raise NotFoundError(f"there is no blob `{digest}`")
-        target.write_bytes(self.blobs[digest])
+        yield self.blobs[digest]
 
     async def _read(self, outgoing: AsyncIterator[list[node_pb2.AgentMessage]]) -> None:
         async for message in (each async for batch in outgoing for each in batch):

@@ -7,10 +7,10 @@ import hashlib
 
 import pytest
 
-from callmesh_agent.blob_link import BlobLink
+from callmesh_agent.blob_calls import BlobCalls
 from callmesh_agent.blobs import KEEP_SECONDS, Blobs
 from callmesh_agent.link import WorkloadIdentity
-from callmesh_wire.errors import NotFoundError, UnavailableError
+from callmesh_wire.errors import DataLossError, NotFoundError, UnavailableError
 from callmeshpb.v1 import blob_pb2
 
 CALLER = WorkloadIdentity("worker", "w", "p", "d")
@@ -24,6 +24,7 @@ class Store:
         self.fetched = []
         self.calls = []
         self.away = False
+        self.breaks = False
         self.full = False
 
     def add(self, content):
@@ -31,7 +32,7 @@ class Store:
         self.blobs[digest] = content
         return digest
 
-    async def fetch_blob(self, digest, target):
+    async def download(self, digest):
         self.fetched.append(digest)
         await asyncio.sleep(0.01)
         if self.away:
@@ -40,7 +41,11 @@ class Store:
             raise OSError(28, "No space left on device")
         if digest not in self.blobs:
             raise NotFoundError(f"there is no blob `{digest}`")
-        target.write_bytes(self.blobs[digest])
+        content = self.blobs[digest]
+        yield content[:3]
+        if self.breaks:
+            raise UnavailableError("away")
+        yield content[3:]
 
     async def call(self, method, requests, caller):
         taken = [each async for each in requests]
@@ -97,12 +102,32 @@ async def test_many_ask_at_once_and_one_fetches(tmp_path, store):
     assert store.fetched == [digest]
 
 
+async def test_what_came_in_part_or_damaged_is_not_there(tmp_path, store):
+    digest = store.add(b"content")
+    blobs = kept(tmp_path, store)
+    store.breaks = True
+    with pytest.raises(UnavailableError):
+        await read(blobs, digest)
+    store.breaks = False
+    store.blobs[digest] = b"contents"
+    with pytest.raises(DataLossError, match=rf"`{digest}` is damaged"):
+        await read(blobs, digest)
+    assert list((tmp_path / "blobs").iterdir()) == []
+    store.blobs[digest] = b"content"
+    assert await read(blobs, digest) == b"content"
+
+
+async def test_a_blob_may_be_empty(tmp_path, store):
+    assert await read(kept(tmp_path, store), store.add(b"")) == b""
+
+
 async def test_one_who_gives_up_leaves_the_fetch_to_the_next(tmp_path, store):
     digest = store.add(b"content")
     blobs = kept(tmp_path, store)
     async with asyncio.TaskGroup() as group:
         first = group.create_task(read(blobs, digest))
-        await asyncio.sleep(0)
+        while not store.fetched:
+            await asyncio.sleep(0)
         second = group.create_task(read(blobs, digest))
         await asyncio.sleep(0)
         first.cancel()
@@ -162,7 +187,7 @@ async def test_a_parameter_is_placed_without_the_server(tmp_path, store):
 
 async def test_downloads_of_workloads_cross_the_link_once(tmp_path, store):
     digest = store.add(bytes(range(256)) * 10_000)
-    link = BlobLink(store, kept(tmp_path, store, cap=10**7))
+    link = BlobCalls(store, kept(tmp_path, store, cap=10**7))
     found = await asyncio.gather(*(downloaded(link, digest) for _ in range(5)))
     assert set(found) == {store.blobs[digest]}
     assert (store.fetched, store.calls) == ([digest], [])
@@ -172,7 +197,7 @@ async def test_downloads_of_workloads_cross_the_link_once(tmp_path, store):
 
 async def test_an_upload_is_passed_on_and_read_here(tmp_path, store):
     blobs = kept(tmp_path, store)
-    link = BlobLink(store, blobs)
+    link = BlobCalls(store, blobs)
     digest = hashlib.sha256(b"onetwo").hexdigest()
     pieces = (
         blob_pb2.UploadRequest(digest=digest, size=6, data=b"one"),
@@ -188,11 +213,22 @@ async def test_an_upload_is_passed_on_and_read_here(tmp_path, store):
     assert {each.name for each in (tmp_path / "blobs").iterdir()} == {digest}
 
 
+async def test_uploads_make_room_too(tmp_path, store):
+    blobs = kept(tmp_path, store, cap=1000)
+    for each in (b"1", b"2", b"3"):
+        content = each * 400
+        digest = hashlib.sha256(content).hexdigest()
+        sent = blob_pb2.UploadRequest(digest=digest, size=400, data=content)
+        await call(BlobCalls(store, blobs), "BlobService/Upload", sent)
+    assert len(blobs.entries()) == 2
+    assert digest in blobs.entries()
+
+
 @pytest.mark.parametrize("digest", ["f" * 64, "../../etc/passwd", "", "A" * 64])
 async def test_an_upload_that_is_not_what_it_says_is_not_kept(tmp_path, store, digest):
     blobs = kept(tmp_path, store)
     sent = blob_pb2.UploadRequest(digest=digest, data=b"other")
-    await call(BlobLink(store, blobs), "BlobService/Upload", sent)
+    await call(BlobCalls(store, blobs), "BlobService/Upload", sent)
     assert blobs.entries() == {}
     assert list((tmp_path / "blobs").iterdir()) == []
 
@@ -200,14 +236,14 @@ async def test_an_upload_that_is_not_what_it_says_is_not_kept(tmp_path, store, d
 async def test_a_full_disk_keeps_nobody_from_reading(tmp_path, store, caplog):
     digest = store.add(b"content")
     store.full = True
-    assert await downloaded(BlobLink(store, kept(tmp_path, store)), digest) == b"content"
+    assert await downloaded(BlobCalls(store, kept(tmp_path, store)), digest) == b"content"
     assert "is not kept on this node" in caplog.text
 
 
 async def test_other_calls_and_a_node_that_keeps_nothing_pass_on(tmp_path, store):
     digest = store.add(b"content")
-    link = BlobLink(store, kept(tmp_path, store))
+    link = BlobCalls(store, kept(tmp_path, store))
     assert await call(link, "SecretService/ListSecrets") == [b"answered"]
-    nothing = BlobLink(store, Blobs(tmp_path / "none", 0, store, set))
+    nothing = BlobCalls(store, Blobs(tmp_path / "none", 0, store, set))
     assert await downloaded(nothing, digest) == b"content"
     assert not (tmp_path / "none").exists()

@@ -63,9 +63,6 @@ class Server:
         raise AssertionError("no call here")
         yield b""
 
-    async def fetch_blob(self, digest, target):
-        raise AssertionError("no blob here")
-
 
 @pytest.fixture
 def server(monkeypatch):

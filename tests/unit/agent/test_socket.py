@@ -40,9 +40,6 @@ class Echo:
     def session(self, outgoing):
         raise AssertionError("no session here")
 
-    async def fetch_blob(self, digest, target):
-        raise AssertionError("no blob here")
-
     async def call(self, method, requests, caller):
         self.callers.append((method, caller))
         self.open += 1

@@ -1,39 +1,28 @@
-"""A link whose blobs stop at this node: asked for twice, they cross the network once."""
+"""Workloads' calls whose blobs stop at this node: asked for twice, they cross the network once."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from google.protobuf.message import DecodeError
 
 from callmesh_agent.blobs import PIECE, Blobs, Received, is_digest
-from callmesh_agent.link import Link, WorkloadIdentity
-from callmeshpb.v1 import blob_pb2, node_pb2
+from callmesh_agent.link import Calls, WorkloadIdentity
+from callmeshpb.v1 import blob_pb2
 
 DOWNLOAD = "BlobService/Download"
 UPLOAD = "BlobService/Upload"
 log = logging.getLogger("callmesh.agent")
 
 
-class BlobLink:
-    """`callmesh_agent.link.Link` for workloads: downloads from the node's own blobs."""
+class BlobCalls:
+    """`callmesh_agent.link.Calls`, with downloads from the node's own blobs."""
 
-    def __init__(self, link: Link, blobs: Blobs) -> None:
-        self._link = link
+    def __init__(self, calls: Calls, blobs: Blobs) -> None:
+        self._calls = calls
         self._blobs = blobs
-
-    def session(
-        self, outgoing: AsyncIterator[Sequence[node_pb2.AgentMessage]]
-    ) -> AsyncIterator[Sequence[node_pb2.ServerMessage]]:
-        """The link's own."""
-        return self._link.session(outgoing)
-
-    async def fetch_blob(self, digest: str, target: Path) -> None:
-        """The link's own."""
-        await self._link.fetch_blob(digest, target)
 
     async def call(
         self, method: str, requests: AsyncIterator[bytes], caller: WorkloadIdentity
@@ -44,7 +33,7 @@ class BlobLink:
         elif self._blobs.keeps and method == UPLOAD:
             answers = self._upload(requests, caller)
         else:
-            answers = self._link.call(method, requests, caller)
+            answers = self._calls.call(method, requests, caller)
         async for payload in answers:
             yield payload
 
@@ -63,7 +52,7 @@ class BlobLink:
                     while data := await asyncio.to_thread(file.read, PIECE):
                         yield blob_pb2.DownloadResponse(data=data).SerializeToString()
                 return
-        async for answer in self._link.call(DOWNLOAD, _again(payload), caller):
+        async for answer in self._calls.call(DOWNLOAD, _again(payload), caller):
             yield answer
 
     async def _upload(
@@ -72,7 +61,7 @@ class BlobLink:
         """Pass it on, and keep it once the server has it: who reads it may be here."""
         received = self._blobs.receiving()
         try:
-            async for answer in self._link.call(UPLOAD, _noted(requests, received), caller):
+            async for answer in self._calls.call(UPLOAD, _noted(requests, received), caller):
                 try:
                     if await asyncio.to_thread(received.end) and is_digest(received.digest):
                         self._blobs.keep(received)
@@ -90,7 +79,9 @@ async def _noted(requests: AsyncIterator[bytes], received: Received) -> AsyncIte
         if writable:
             try:
                 request = blob_pb2.UploadRequest.FromString(payload)
-                await asyncio.to_thread(received.add, request.digest, request.data)
+                if not received.begun:
+                    received.begin(request.digest)
+                await asyncio.to_thread(received.add, request.data)
             except (DecodeError, OSError):
                 writable = False
                 received.drop()

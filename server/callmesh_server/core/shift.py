@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
+from operator import itemgetter
 
 from callmesh_server.core.crew import Instances, is_ready, ready
 from callmesh_server.core.world import fence_of
@@ -44,14 +45,14 @@ class Shift:
 
     def _too_many(self) -> list[Instance]:
         """Those that do not serve go first, then those of the fullest node, then the youngest."""
-        left = list(self.staying)
-        going = []
-        while len(left) > self.wanted:
-            here = Counter(each.node for each in left)
-            leaves = min(left, key=lambda each: (is_ready(each), -here[each.node], _negative(each)))
-            left.remove(leaves)
-            going.append(leaves)
-        return going
+        surplus = max(0, len(self.staying) - self.wanted)
+        heights = Counter(each.node for each in self.staying)
+        order = []
+        for each in sorted(self.staying, key=lambda each: (is_ready(each), _negative(each))):
+            order.append(((is_ready(each), -heights[each.node], _negative(each)), each))
+            heights[each.node] -= 1
+        order.sort(key=itemgetter(0))
+        return [each for _, each in order[:surplus]]
 
     def _relieved(self) -> list[Instance]:
         """Of the moving: those in whose place others serve, or will where these do not."""

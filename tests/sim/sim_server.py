@@ -317,12 +317,13 @@ class WatchedSessions(Sessions):
 class WatchedPushes(Pushes):
     checks: Checks
 
-    def _push_view(self) -> None:
-        super()._push_view()
+    def _push_view(self) -> float:
+        again = super()._push_view()
         view = self._log.whole()
         self.checks.view_made(view)
         if self._settled:
             self.checks.view_pushed(self._world, [each.service for each in view.services])
+        return again
 
 
 class WatchedLoop(Loop):

@@ -135,6 +135,7 @@ def test_a_hundred_rollouts_lose_no_call(cluster: Cluster, tmp_path: Path) -> No
     app = deploy(cluster, tmp_path, "0")
     listening = {name: listeners(host) for name, host in cluster.nodes.items()}
     with every_way(cluster, app["endpoint"]) as stories:
+        began = time.monotonic()
         time.sleep(2)
         before = sizes(cluster)
         done = cluster.server.python(
@@ -142,6 +143,11 @@ def test_a_hundred_rollouts_lose_no_call(cluster: Cluster, tmp_path: Path) -> No
         )
         time.sleep(2)
         grown = {name: size - before[name] for name, size in sizes(cluster).items()}
+        took = time.monotonic() - began
+    answered = sum((Counter(each.answered) for each in stories.values()), Counter())
+    print(
+        f"{ROLLOUTS} rollouts in {took:.0f} s, {answered.total() / took:.0f} answers/s: {answered}"
+    )
     rollouts = [json.loads(line) for line in done.splitlines()]
     assert [each["version"] for each in rollouts] == [*range(1, ROLLOUTS + 1)]
     assert all(sorted(each["nodes"]) == ["n1", "n2", "n3"] for each in rollouts)

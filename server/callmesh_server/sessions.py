@@ -230,6 +230,7 @@ class Sessions:
 
     def _open(self, hello: node_pb2.NodeHello) -> _Session:
         self.close(hello.node, "the node has opened another session")
+        self._forget_answers(hello.node)
         session = _Session(hello.node, self._pushes.known(hello))
         self._sessions[hello.node] = session
         if hello.tells_views:
@@ -261,12 +262,16 @@ class Sessions:
             return
         del self._sessions[session.node]
         self._routed.left(session.node)
-        self._ports_taken(session.node, ())
-        for node, chunks in self._logs.values():
-            if node == session.node:
-                chunks.put_nowait(node_pb2.LogChunk(end=True, error=DISCONNECTED))
+        self._forget_answers(session.node)
         self._react(lambda world, now: liveness.disconnected(world, session.node, now))
         log.info("the session of node `%s` ended %s", session.node, session.closing)
+
+    def _forget_answers(self, node: str) -> None:
+        """Nothing that was said or asked in the node's last session goes on in another."""
+        self._ports_taken(node, ())
+        for other, chunks in self._logs.values():
+            if other == node:
+                chunks.put_nowait(node_pb2.LogChunk(end=True, error=DISCONNECTED))
 
     def _received(self, node: str, messages: Sequence[node_pb2.AgentMessage]) -> None:
         self._ledger.renew(node, time.time() + self._lease)

@@ -163,6 +163,22 @@ async def test_a_second_session_of_a_node_ends_the_first(start_mesh: Any) -> Non
         assert [each.connected for each in nodes] == [False]
 
 
+async def test_a_log_ends_with_the_session_that_another_one_replaces(start_mesh: Any) -> None:
+    async with start_mesh(agent=False) as mesh:
+        first, second = mesh.agent, type(mesh.agent)(mesh.server)
+        serving = mesh.tasks.create_task(outcome_of(first.run()))
+        await first.until(lambda: bool(first.received))
+        asked = node_pb2.LogRequest(instance_id="web-1", follow=True)
+        chunk = mesh.tasks.create_task(anext(mesh.server.sessions.tail("local", asked)))
+        await first.until(lambda: any(each.HasField("log") for each in first.received))
+        again = mesh.tasks.create_task(second.run())
+        async with asyncio.timeout(5):
+            assert (await chunk).error == "the node disconnected"
+        await serving
+        second.hang_up()
+        await again
+
+
 async def test_ports_that_a_node_cannot_bind_are_avoided_until_it_leaves(start_mesh: Any) -> None:
     async def port_of(name: str) -> int:
         found = await mesh.client.call(f"{S}/GetApp", pb.GetAppRequest(name=name))

@@ -86,11 +86,12 @@ class Withdrawn:
             before |= _offered(was)
             after |= _offered(now)
         if is_first:
-            # Of an earlier life of the server, whose last view is not known.
+            # Of an earlier life of the server, whose last view is not known: what stays is
+            # offered again once its node was heard.
             before = {
                 each.id: each.node
                 for each in self._world.instances.values()
-                if each.intent != _RUN and each.status.state in CALLABLE
+                if each.status.state in CALLABLE
             }
         for identifier in after:
             self._forget(identifier)

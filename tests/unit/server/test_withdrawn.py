@@ -28,8 +28,12 @@ class Three:
     def node(self, name: str, *, lost: bool = False) -> None:
         self.ledger.apply(PutNode(NodeState(pb.Node(name=name), connected=not lost, lost=lost)))
 
-    def going(self, state: pb.InstanceState = pb.INSTANCE_STATE_READY) -> pb.Instance:
-        instance = pb.Instance(id="web-1", app="web", node="a", intent=pb.INSTANCE_INTENT_DRAIN)
+    def going(
+        self,
+        state: pb.InstanceState = pb.INSTANCE_STATE_READY,
+        intent: pb.InstanceIntent = pb.INSTANCE_INTENT_DRAIN,
+    ) -> pb.Instance:
+        instance = pb.Instance(id="web-1", app="web", node="a", intent=intent)
         instance.status.state = state
         self.ledger.apply(PutInstance(instance))
         return instance
@@ -115,4 +119,32 @@ def test_after_a_restart_nodes_are_waited_for_as_before() -> None:
     assert three.is_called()
     for name in "abc":
         three.withdrawn.taken(name, 1 << 33)
+    assert not three.is_called()
+
+
+def test_what_goes_as_its_node_comes_back_after_a_restart_is_in_the_views_of_before() -> None:
+    three = Three()
+    three.going(intent=pb.INSTANCE_INTENT_RUN)
+    three.view(1 << 33)
+    three.going()
+    three.view((1 << 33) + 1, web(DRAINING))
+    assert three.is_called()
+    for name in "bc":
+        three.withdrawn.taken(name, (1 << 33) + 1)
+    assert not three.is_called()
+
+
+def test_what_stays_after_a_restart_is_waited_for_once_it_goes() -> None:
+    three = Three()
+    three.going(intent=pb.INSTANCE_INTENT_RUN)
+    three.view(1 << 33)
+    three.view((1 << 33) + 1, web())
+    for name in "bc":
+        three.withdrawn.taken(name, (1 << 33) + 1)
+    three.going()
+    assert three.is_called()
+    three.view((1 << 33) + 2, web(DRAINING))
+    assert three.is_called()
+    for name in "bc":
+        three.withdrawn.taken(name, (1 << 33) + 2)
     assert not three.is_called()

@@ -12,6 +12,7 @@ import grpc.aio
 
 from callmesh_server import join, listen
 from callmesh_server.api import node_door
+from callmesh_server.api.about import AboutApi
 from callmesh_server.api.addresses import Addresses
 from callmesh_server.api.apps import AppApi
 from callmesh_server.api.blob import BlobApi
@@ -19,12 +20,13 @@ from callmesh_server.api.caller import USER
 from callmesh_server.api.deploy import DeployApi
 from callmesh_server.api.idempotency import Requests
 from callmesh_server.api.log import LogApi
-from callmesh_server.api.nodes import NodeApi, NodesApi
+from callmesh_server.api.nodes import NodesApi
 from callmesh_server.api.pages import PagesApi
 from callmesh_server.api.registry import RegistryApi
 from callmesh_server.api.router import Router, is_bearer
 from callmesh_server.api.runs import RunApi
 from callmesh_server.api.secret import SecretApi
+from callmesh_server.api.session import SessionApi
 from callmesh_server.api.submissions import Submissions
 from callmesh_server.api.tasks import TaskApi
 from callmesh_server.apply import Applier
@@ -208,6 +210,7 @@ class Parts:
         self.loop.mark(ledger.all_keys())
         task_api = TaskApi(live, database)
         submissions = Submissions(live, database, applier, task_api, blobs, addresses)
+        nodes = NodesApi(world, changes, applier, self._requests)
         self.router = Router(
             {
                 "RegistryService": [self._registry],
@@ -219,11 +222,10 @@ class Parts:
                     AppApi(world, changes, applier, self._requests, routed),
                     task_api,
                     RunApi(live, database, applier, self._requests, submissions, spawn),
-                    NodesApi(world, changes, applier, self._requests, settings, epoch),
+                    nodes, AboutApi(settings, epoch),
                 ],
                 "NodeService": [
-                    NodeApi(self.sessions, world, applier, self._requests),
-                    PagesApi(settings.pages_socket, spawn),
+                    SessionApi(self.sessions), nodes, PagesApi(settings.pages_socket, spawn),
                 ],
                 "BlobService": [BlobApi(blobs)],
                 "LogService": [LogApi(Logs(live, self.sessions, spawn))],

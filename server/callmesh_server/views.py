@@ -1,7 +1,7 @@
 """What each session lacks of the mesh view, made once for all that lack the same.
 
 One message object goes to many sessions, so that gRPC's door serialises it once
-(`api/nodes.py`). Nobody changes it.
+(`api/session.py`). Nobody changes it.
 """
 
 from __future__ import annotations

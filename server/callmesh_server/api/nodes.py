@@ -1,36 +1,28 @@
-"""Nodes and the server itself, for whoever looks; and the agents' own service."""
+"""Nodes: listed, watched, drained and deleted."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from pathlib import Path
 
 from callmesh_server.api import paging
 from callmesh_server.api.caller import Caller, CallerKind
 from callmesh_server.api.idempotency import Requests
-from callmesh_server.api.shared import Shared
 from callmesh_server.apply import Applier
 from callmesh_server.changes import Changes, NodeChanged
-from callmesh_server.config import ServerSettings
 from callmesh_server.core import draining, liveness
 from callmesh_server.core.attempts import current
-from callmesh_server.core.joining import PROTOCOL_VERSION
 from callmesh_server.core.leftovers import leftovers
-from callmesh_server.core.times import span, stamp
+from callmesh_server.core.times import span
 from callmesh_server.core.world import NOTHING, World
-from callmesh_server.sessions import Sessions
 from callmesh_wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
 )
-from callmeshpb.v1 import common_pb2, node_pb2, scheduler_pb2
+from callmeshpb.v1 import node_pb2, scheduler_pb2
 
 # Seconds between two messages of a watch.
 WATCH_PAUSE = 0.1
@@ -41,24 +33,15 @@ MAX_NAME = 60
 
 
 class NodesApi:
-    """The node methods and GetServer of SchedulerService."""
+    """The node methods of SchedulerService, and Drain of NodeService."""
 
     def __init__(
-        self,
-        world: World,
-        changes: Changes,
-        applier: Applier,
-        requests: Requests,
-        settings: ServerSettings,
-        epoch: int,
+        self, world: World, changes: Changes, applier: Applier, requests: Requests
     ) -> None:
         self._world = world
         self._changes = changes
         self._applier = applier
         self._requests = requests
-        self._settings = settings
-        self._epoch = epoch
-        self._started_at = stamp(time.time())
 
     async def list_nodes(
         self, request: scheduler_pb2.ListNodesRequest, _caller: Caller
@@ -68,15 +51,15 @@ class NodesApi:
             list(self._world.nodes), str, request.page_size, request.page_token
         )
         return scheduler_pb2.ListNodesResponse(
-            nodes=[whole(self._world, name) for name in found], next_page_token=token
+            nodes=[_whole(self._world, name) for name in found], next_page_token=token
         )
 
     async def watch_node(
         self, request: scheduler_pb2.WatchNodeRequest, _caller: Caller
     ) -> AsyncIterator[scheduler_pb2.WatchNodeResponse]:
         """The whole node, now and at every change; ends with its deletion."""
-        name = known(self._world, request.name)
-        last = whole(self._world, name)
+        name = _known(self._world, request.name)
+        last = _whole(self._world, name)
         with self._changes.watch(NodeChanged(name)) as changed:
             yield scheduler_pb2.WatchNodeResponse(node=last)
             while True:
@@ -87,7 +70,7 @@ class NodesApi:
                 if name not in self._world.nodes:
                     yield scheduler_pb2.WatchNodeResponse(node=last, deleted=True)
                     return
-                node = whole(self._world, name)
+                node = _whole(self._world, name)
                 if node != last:
                     last = node
                     yield scheduler_pb2.WatchNodeResponse(node=node)
@@ -99,7 +82,7 @@ class NodesApi:
         _only_users(caller, "delete a node")
 
         async def change() -> scheduler_pb2.DeleteNodeResponse:
-            name = known(self._world, request.name)
+            name = _known(self._world, request.name)
             if self._world.nodes[name].connected:
                 raise FailedPreconditionError(
                     f"node `{name}` is connected: drain it with `callmesh drain {name}`, stop its "
@@ -112,24 +95,26 @@ class NodesApi:
             request.request_id, "DeleteNode", scheduler_pb2.DeleteNodeResponse, change
         )
 
-    async def get_server(
-        self, request: scheduler_pb2.GetServerRequest, caller: Caller
-    ) -> scheduler_pb2.GetServerResponse:
-        """What this server is."""
-        return scheduler_pb2.GetServerResponse(
-            version=self._settings.version,
-            protocol_version=PROTOCOL_VERSION,
-            state_dir=str(self._settings.state_dir),
-            ingress_url=self._settings.ingress_url,
-            started_at=self._started_at,
-            epoch=self._epoch,
-            pid=os.getpid(),
-            caller=caller.label,
-            storage=await asyncio.to_thread(_storage, self._settings) if request.storage else (),
+    async def drain(self, request: node_pb2.DrainRequest, caller: Caller) -> node_pb2.DrainResponse:
+        """Begin a node's drain, change its deadline, or take it back."""
+        _only_users(caller, "drain a node")
+        deadline = _deadline(request)
+
+        async def change() -> node_pb2.DrainResponse:
+            name = _known(self._world, request.node)
+            if request.undo:
+                actions = draining.undone(self._world, name)
+            else:
+                actions = draining.begun(self._world, name, deadline, time.time())
+            self._applier.perform(actions)
+            return node_pb2.DrainResponse(node=_whole(self._world, name))
+
+        return await self._requests.once(
+            request.request_id, "Drain", node_pb2.DrainResponse, change
         )
 
 
-def known(world: World, name: str) -> str:
+def _known(world: World, name: str) -> str:
     """The name, where there is a node of it. Raises `NotFoundError` with those there are."""
     if name in world.nodes:
         return name
@@ -143,7 +128,7 @@ def known(world: World, name: str) -> str:
     )
 
 
-def whole(world: World, name: str) -> scheduler_pb2.Node:
+def _whole(world: World, name: str) -> scheduler_pb2.Node:
     """A node with what is on it, the reader's own."""
     state = world.nodes[name]
     node = scheduler_pb2.Node()
@@ -169,66 +154,6 @@ def _only_users(caller: Caller, what: str) -> None:
         raise PermissionDeniedError(f"{caller.label} may not {what}: a person may, by the CLI")
 
 
-def _storage(settings: ServerSettings) -> list[common_pb2.StorageUse]:
-    """The store with its journal, and the blobs."""
-    store = list(settings.database.parent.glob(f"{settings.database.name}*"))
-    blobs = list(settings.blobs.glob("*/*"))
-    return [
-        _use("store", settings.database.parent, store),
-        _use("blobs", settings.blobs, blobs),
-    ]
-
-
-def _use(kind: str, folder: Path, files: list[Path]) -> common_pb2.StorageUse:
-    size = 0
-    for each in files:
-        with contextlib.suppress(FileNotFoundError):
-            size += each.stat().st_size
-    return common_pb2.StorageUse(kind=kind, folder=str(folder), bytes=size, count=len(files))
-
-
-class NodeApi:
-    """NodeService: the agents' sessions over gRPC, and draining."""
-
-    def __init__(
-        self, sessions: Sessions, world: World, applier: Applier, requests: Requests
-    ) -> None:
-        self._sessions = sessions
-        self._world = world
-        self._applier = applier
-        self._requests = requests
-        self._shared = Shared()
-
-    async def session(
-        self, requests: AsyncIterator[node_pb2.SessionRequest], caller: Caller
-    ) -> AsyncIterator[node_pb2.SessionResponse | bytes]:
-        """One agent's session. Views, which many get, are serialised once for all."""
-        if caller.kind is CallerKind.WORKLOAD:
-            raise PermissionDeniedError("a workload has no session: its node's agent has")
-        async with aclosing(self._sessions.serve(_batches(requests))) as ready:
-            async for messages in ready:
-                for each in self._shared.responses(messages):
-                    yield each
-
-    async def drain(self, request: node_pb2.DrainRequest, caller: Caller) -> node_pb2.DrainResponse:
-        """Begin a node's drain, change its deadline, or take it back."""
-        _only_users(caller, "drain a node")
-        deadline = _deadline(request)
-
-        async def change() -> node_pb2.DrainResponse:
-            name = known(self._world, request.node)
-            if request.undo:
-                actions = draining.undone(self._world, name)
-            else:
-                actions = draining.begun(self._world, name, deadline, time.time())
-            self._applier.perform(actions)
-            return node_pb2.DrainResponse(node=whole(self._world, name))
-
-        return await self._requests.once(
-            request.request_id, "Drain", node_pb2.DrainResponse, change
-        )
-
-
 def _deadline(request: node_pb2.DrainRequest) -> float | None:
     """In seconds from now, or None where the request names none."""
     if not request.HasField("deadline"):
@@ -241,11 +166,3 @@ def _deadline(request: node_pb2.DrainRequest) -> float | None:
             f"`deadline` is {deadline:g} s: must be from 0 to {MAX_DEADLINE / 86400:g} days"
         )
     return deadline
-
-
-async def _batches(
-    requests: AsyncIterator[node_pb2.SessionRequest],
-) -> AsyncIterator[list[node_pb2.AgentMessage]]:
-    async for request in requests:
-        if request.messages:
-            yield list(request.messages)

@@ -56,7 +56,9 @@ class Blobs:
         self._source = source
         self._in_use = in_use
         self._gates: dict[str, _Gate] = {}
+        # The longest unused first, and the bytes of all.
         self._entries: dict[str, Entry] = {}
+        self._bytes = 0
         # Their bytes were seen in this agent's life.
         self._checked: set[str] = set()
 
@@ -70,12 +72,15 @@ class Blobs:
         if not self.keeps:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entries = {}
         for path in self._folder.iterdir():
             if not is_digest(path.name):
                 path.unlink()
                 continue
             found = path.stat()
-            self._entries[path.name] = Entry(found.st_size, found.st_mtime)
+            entries[path.name] = Entry(found.st_size, found.st_mtime)
+        for digest, entry in sorted(entries.items(), key=lambda each: each[1].used_at):
+            self._put(digest, entry)
         self._make_room()
 
     def entries(self) -> dict[str, Entry]:
@@ -168,24 +173,35 @@ class Blobs:
 
     def _take_in(self, digest: str) -> None:
         size = (self._folder / digest).stat().st_size
-        self._entries[digest] = Entry(size, time.time())
+        self._put(digest, Entry(size, time.time()))
         self._checked.add(digest)
 
     def _used(self, digest: str) -> None:
         entry = self._entries.get(digest)
         if entry is not None:
-            self._entries[digest] = Entry(entry.size, time.time())
+            self._put(digest, Entry(entry.size, time.time()))
             os.utime(self._folder / digest)
         self._make_room()
 
+    def _put(self, digest: str, entry: Entry) -> None:
+        before = self._entries.pop(digest, None)
+        self._bytes += entry.size - (before.size if before else 0)
+        self._entries[digest] = entry
+
     def _make_room(self) -> None:
         """Remove the longest unused until the rest is within the cap."""
-        total = sum(each.size for each in self._entries.values())
-        if total > self._cap:
-            gone = shelf.surplus(
-                self._entries, self._in_use(), time.time(), cap=self._cap, grace=0.0
-            )
-            self._remove(gone)
+        excess = self._bytes - self._cap
+        if excess <= 0:
+            return
+        in_use = self._in_use()
+        gone = []
+        for digest, entry in self._entries.items():
+            if digest not in in_use:
+                gone.append(digest)
+                excess -= entry.size
+                if excess <= 0:
+                    break
+        self._remove(gone)
 
     def _remove(self, digests: Collection[str]) -> None:
         for digest in digests:
@@ -194,7 +210,8 @@ class Blobs:
             self._forget(digest)
 
     def _forget(self, digest: str) -> None:
-        self._entries.pop(digest, None)
+        gone = self._entries.pop(digest, None)
+        self._bytes -= gone.size if gone else 0
         self._checked.discard(digest)
 
 

@@ -33,19 +33,18 @@ def surplus(
     *,
     cap: int,
     keep_seconds: float | None = None,
-    grace: float = GRACE,
 ) -> list[str]:
     """What has to go: the longest unused first, until the rest is within ``cap`` bytes.
 
     What was not used for ``keep_seconds`` goes in any case, what is in use never,
-    nor what was used within ``grace`` seconds.
+    nor what was used within `GRACE`.
     """
     total = sum(each.size for each in entries.values())
     found = []
     for name, entry in sorted(entries.items(), key=lambda each: each[1].used_at):
         age = now - entry.used_at
         is_old = keep_seconds is not None and age > keep_seconds
-        if name in in_use or age < grace or not (is_old or total > cap):
+        if name in in_use or age < GRACE or not (is_old or total > cap):
             continue
         total -= entry.size
         found.append(name)

@@ -16,7 +16,6 @@ from callmesh_agent import ports
 from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
-from callmesh_agent.diskfile import write_whole
 from callmesh_agent.heldview import HeldView
 from callmesh_agent.xds import inbound
 from callmesh_agent.xds.ads import AdsServer
@@ -30,6 +29,7 @@ from callmesh_agent.xds.snapshot import (
     Snapshot,
     compile_snapshot,
 )
+from callmesh_wire.diskfile import write_whole
 from callmeshpb.v1 import registry_pb2
 
 ACK_LIMIT = 5.0

@@ -16,13 +16,14 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from callmesh_agent.config import AgentSettings
-from callmesh_agent.diskfile import set_aside, write_whole
+from callmesh_wire.diskfile import write_whole
 from callmesh_wire.sealing import NotSealedError, Seal, UnusableKeyError
 from callmeshpb.v1 import node_pb2
 
 # Seconds between two writes, and after one that failed.
 PAUSE = 0.1
 RETRY = 2.0
+ASIDE = ".aside"
 Kind = TypeVar("Kind", bound=Message)
 log = logging.getLogger("callmesh.agent")
 
@@ -99,13 +100,13 @@ class Kept:
         except FileNotFoundError:
             return None
         except UnusableKeyError:
-            set_aside(path, "the key that it is sealed with is missing or damaged")
+            _set_aside(path, "the key that it is sealed with is missing or damaged")
             if self._settings.sealing_key_file.exists():
-                set_aside(self._settings.sealing_key_file, "it is no key")
+                _set_aside(self._settings.sealing_key_file, "it is no key")
         except NotSealedError:
-            set_aside(path, "it is damaged, or of another node or mesh")
+            _set_aside(path, "it is damaged, or of another node or mesh")
         except (DecodeError, OSError) as problem:
-            set_aside(path, str(problem))
+            _set_aside(path, str(problem))
         return None
 
     def _label(self, path: Path) -> bytes:
@@ -124,3 +125,14 @@ def _reason(problem: Exception) -> str:
         where = f" (`{problem.filename}`)" if problem.filename else ""
         return f"{problem.strerror}{where}; make room, or give the folder to this user"
     return "its key is damaged: delete the file `sealing.key`"
+
+
+def _set_aside(path: Path, why: str) -> None:
+    """Move away a file that cannot be used, for whoever wants to look at it; say so in the log."""
+    aside = path.with_name(path.name + ASIDE)
+    try:
+        path.replace(aside)
+    except OSError as problem:
+        log.warning("`%s` is not used: %s; it could not be set aside: %s", path, why, problem)
+    else:
+        log.warning("`%s` is not used: %s; it is kept as `%s`", path, why, aside.name)

@@ -14,10 +14,10 @@ from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.reports import describe_exit
 from callmesh_agent.dataplane import DataPlane
-from callmesh_agent.diskfile import write_whole
 from callmesh_agent.supervision import Supervision
 from callmesh_agent.xds.rejections import Rejection
 from callmesh_wire.backoff import Backoff
+from callmesh_wire.diskfile import write_whole
 from callmesh_wire.errors import CallmeshError
 from callmeshpb.v1 import supervisor_pb2
 

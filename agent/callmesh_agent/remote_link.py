@@ -35,7 +35,7 @@ class RemoteLink:
     """`callmesh_agent.link.Link` over one channel, which connects again by itself."""
 
     def __init__(self, target: str, token: JoinToken, node: str, key: str) -> None:
-        """``key`` is the node's own (`identity.key`)."""
+        """``key`` is what the node proves its name with."""
         self._target = target
         self._channel = open_node_channel(target, token.certificate)
         self._token = credentials(token.secret)

@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from callmesh_agent import identity
 from callmesh_agent.cancelled import raise_if_cancelled
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core import events
@@ -17,6 +16,7 @@ from callmesh_agent.core.reports import timestamp
 from callmesh_agent.heldview import HeldView
 from callmesh_agent.link import Link
 from callmesh_agent.outbox import Outbox
+from callmesh_wire import diskfile
 from callmesh_wire.backoff import Backoff
 from callmesh_wire.errors import (
     CallmeshError,
@@ -55,7 +55,7 @@ class Session:
         ``joined_before``: in another life; what ran then goes on.
         """
         self._settings = settings
-        self._key = identity.key(settings.identity_file)
+        self._key = diskfile.token(settings.identity_file)
         self._link = link
         self._deliver = deliver
         self._held = held

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from callmesh_agent.diskfile import write_whole
+from callmesh_wire.diskfile import write_whole
 from callmeshpb.v1 import common_pb2, node_pb2
 
 SUFFIX = ".report"

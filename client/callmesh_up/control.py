@@ -17,6 +17,7 @@ from callmesh_up.layout import Layout, prepare
 from callmesh_up.options import ServerOptions
 from callmesh_up.record import Record
 from callmesh_up.speaker import Speaker
+from callmesh_wire import diskfile
 
 
 def run(options: ServerOptions, layout: Layout) -> int:
@@ -42,7 +43,7 @@ async def _serve(options: ServerOptions, layout: Layout, say: Speaker, told: Tol
     stop = stop_event(told)
     before = record.read(layout)
     ports.check(options.address, options.node_port, "nodes", ("--address", "--node-port"), holder)
-    record.token(layout.token)
+    diskfile.token(layout.token)
     server = Server(
         ServerSettings(
             state_dir=layout.state,

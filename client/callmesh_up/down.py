@@ -67,14 +67,7 @@ def delete_state(layout: Layout) -> list[str]:
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         layout.local_mode.rmdir()
-    for file in (
-        layout.token,
-        layout.join_token,
-        layout.record,
-        layout.draft,
-        layout.lock,
-        layout.log,
-    ):
+    for file in layout.files():
         with contextlib.suppress(OSError):
             file.unlink()
     try:

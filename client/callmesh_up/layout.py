@@ -14,6 +14,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 MAX_SOCKET_PATH = 107
@@ -44,11 +45,6 @@ class Layout:
     def record(self) -> Path:
         """What runs: process id, ports, version (JSON)."""
         return self.state / "up.json"
-
-    @property
-    def draft(self) -> Path:
-        """The record while it is written."""
-        return self.record.with_suffix(".tmp")
 
     @property
     def log(self) -> Path:
@@ -95,11 +91,16 @@ class Layout:
         marks = (self.token, self.record, self.lock, self.store, self.identity)
         return any(each.exists() for each in marks)
 
+    def files(self) -> list[Path]:
+        """A mesh's files right in the state folder, those too that are being written."""
+        files = (self.token, self.join_token, self.record, self.lock, self.log)
+        drafts = (self.state.glob(f".{each.name}.*draft") for each in files)
+        return [*files, *chain.from_iterable(drafts)]
+
     def strangers(self) -> list[str]:
         """What is in the state folder and is not a mesh's, by name."""
-        files = (self.lock, self.record, self.draft, self.log, self.token, self.join_token)
         folders = (self.server, self.agent, self.local_mode)
-        names = {each.name for each in (*files, *folders)} | {PROBE}
+        names = {each.name for each in (*self.files(), *folders)} | {PROBE}
         try:
             return sorted(each.name for each in self.state.iterdir() if each.name not in names)
         except OSError:

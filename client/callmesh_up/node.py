@@ -21,7 +21,7 @@ from callmesh_up.hosting import Parts, Told, stop_event
 from callmesh_up.layout import Layout, prepare
 from callmesh_up.options import AgentOptions
 from callmesh_up.speaker import Speaker
-from callmesh_wire import jointoken
+from callmesh_wire import diskfile, jointoken
 from callmesh_wire.errors import FailedPreconditionError
 
 
@@ -87,7 +87,7 @@ class _Node:
                 down.clean(self._layout)
 
     async def _start(self, parts: Parts) -> None:
-        from callmesh_agent import identity, pages
+        from callmesh_agent import pages
         from callmesh_agent.agent import Agent
         from callmesh_agent.config import AgentSettings
         from callmesh_agent.remote_link import RemoteLink
@@ -109,7 +109,7 @@ class _Node:
             mesh=hashlib.sha256(self._token.certificate.encode()).hexdigest(),
         )
         link = RemoteLink(
-            options.server, self._token, options.name, identity.key(settings.identity_file)
+            options.server, self._token, options.name, diskfile.token(settings.identity_file)
         )
         parts.add(pages.serve(layout.web_socket, link.pages))
         self._say.note(f"node `{options.name}` joins the mesh at {options.server} …")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from callmesh_up.layout import Layout
+from callmesh_wire.diskfile import write_whole
 
 
 class AlreadyRunning(Exception):
@@ -91,10 +91,7 @@ def holder(layout: Layout) -> int:
 
 def write(layout: Layout, record: Record) -> None:
     """Publish the record, whole or not at all."""
-    draft = layout.draft
-    draft.write_text(json.dumps(asdict(record)))
-    draft.chmod(0o600)
-    draft.replace(layout.record)
+    write_whole(layout.record, json.dumps(asdict(record)).encode())
 
 
 def read(layout: Layout) -> Record | None:
@@ -105,15 +102,3 @@ def read(layout: Layout) -> Record | None:
         return Record(**{each.name: found[each.name] for each in fields(Record)})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-
-
-def token(path: Path) -> str:
-    """The API's token; made at first use."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        value = secrets.token_urlsafe(32)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(value)
-        return value

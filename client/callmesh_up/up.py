@@ -24,6 +24,7 @@ from callmesh_up.layout import Layout, prepare
 from callmesh_up.options import UpOptions
 from callmesh_up.record import Record
 from callmesh_up.speaker import Speaker
+from callmesh_wire import diskfile
 
 NODE = "local"
 
@@ -78,7 +79,7 @@ class _Mesh:
 
         layout = self._layout
         api_port, ingress_port = self._ports()
-        record.token(layout.token)
+        diskfile.token(layout.token)
         server = Server(
             ServerSettings(
                 state_dir=layout.state,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from callmesh_wire import diskfile
+
 _NONCE = 12
 _KEY = 32
 
@@ -32,7 +34,7 @@ class Seal:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         nonce = os.urandom(_NONCE)
-        key = self._key() if self._key_file.exists() else self._make_key()
+        key = _checked(diskfile.read_or_make(self._key_file, lambda: os.urandom(_KEY)))
         return nonce + AESGCM(key).encrypt(nonce, value, label)
 
     def unseal(self, label: bytes, sealed: bytes) -> bytes:
@@ -47,25 +49,12 @@ class Seal:
 
     def _key(self) -> bytes:
         try:
-            key = self._key_file.read_bytes()
+            return _checked(self._key_file.read_bytes())
         except FileNotFoundError:
             raise UnusableKeyError from None
-        if len(key) != _KEY:
-            raise UnusableKeyError
-        return key
 
-    def _make_key(self) -> bytes:
-        key = os.urandom(_KEY)
-        self._key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._key_file.with_name(f".{self._key_file.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
-                file.write(key)
-                file.flush()
-                os.fsync(descriptor)
-            # Whole or not there; one that somebody else has made meanwhile stays.
-            os.link(draft, self._key_file)
-        finally:
-            draft.unlink(missing_ok=True)
-        return key
+
+def _checked(key: bytes) -> bytes:
+    if len(key) != _KEY:
+        raise UnusableKeyError
+    return key

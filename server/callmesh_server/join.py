@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import os
 import secrets
 from pathlib import Path
 
 from callmesh_wire import jointoken
+from callmesh_wire.diskfile import write_whole
 from callmesh_wire.errors import FailedPreconditionError
 from callmesh_wire.jointoken import SERVER_NAME, JoinToken
 
@@ -57,14 +57,7 @@ def _make(token_file: Path, key_file: Path) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    _write(key_file, private)
+    write_whole(key_file, private, survives_power_loss=True)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    _write(token_file, JoinToken(secrets.token_urlsafe(32), pem).text().encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    draft = path.with_name(f"{path.name}.part")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    draft.replace(path)
+    token = JoinToken(secrets.token_urlsafe(32), pem)
+    write_whole(token_file, token.text().encode(), survives_power_loss=True)

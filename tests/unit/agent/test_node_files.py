@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -15,38 +14,11 @@ from callmesh_agent.conditions import Conditions
 from callmesh_agent.config import AgentSettings
 from callmesh_agent.core.instructions import LocalEndpoint
 from callmesh_agent.dataplane import DataPlane
-from callmesh_agent.diskfile import write_whole
 from callmesh_agent.heldview import HeldView
 from callmesh_agent.identities import Identities
 from callmesh_agent.kept import Kept
 from callmesh_agent.xds.rejections import Rejection
 from callmeshpb.v1 import common_pb2, node_pb2, registry_pb2, supervisor_pb2
-
-
-def test_a_file_is_replaced_whole(tmp_path):
-    path = tmp_path / "a"
-    write_whole(path, b"one")
-    before = path.open("rb")
-    write_whole(path, b"two")
-    assert (before.read(), path.read_bytes()) == (b"one", b"two")
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [each.name for each in tmp_path.iterdir()] == ["a"]
-    before.close()
-
-
-def test_what_a_killed_writer_left_is_written_over(tmp_path):
-    path = tmp_path / "a"
-    child = os.fork()
-    if not child:
-        Path.replace = lambda *_: os._exit(9)
-        try:
-            write_whole(path, b"half")
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert [each.name for each in tmp_path.iterdir()] != ["a"]
-    write_whole(path, b"whole")
-    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"whole"]
 
 
 def test_the_spool_is_read_and_what_is_no_result_is_removed(tmp_path):

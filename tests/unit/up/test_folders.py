@@ -11,6 +11,7 @@ import pytest
 from callmesh_up import down, layout, ports, record
 from callmesh_up.options import DownOptions, UpOptions, parse
 from callmesh_up.speaker import Speaker
+from callmesh_wire import diskfile
 
 
 @pytest.fixture
@@ -65,10 +66,22 @@ def test_a_damaged_record_is_none(found: layout.Layout) -> None:
 
 def test_the_token_is_made_once_and_private(found: layout.Layout) -> None:
     layout.prepare(found)
-    token = record.token(found.token)
-    assert record.token(found.token) == token
+    token = diskfile.token(found.token)
+    assert diskfile.token(found.token) == token
     assert found.token.stat().st_mode & 0o777 == 0o600
     assert len(token) > 30
+
+
+def test_what_a_killed_mesh_was_writing_is_a_meshs_own(
+    found: layout.Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout.prepare(found)
+    diskfile.token(found.token)
+    for name in (".up.json.draft", ".token.77.draft", ".join.token.draft"):
+        (found.state / name).touch()
+    layout.prepare(found)
+    assert down.run(found, purge=True) == 0
+    assert not found.state.exists()
 
 
 def test_a_taken_port_names_its_holder() -> None:
@@ -125,13 +138,13 @@ def test_a_purge_deletes_what_is_a_meshs_and_no_more(
     found: layout.Layout, capsys: pytest.CaptureFixture[str]
 ) -> None:
     layout.prepare(found)
-    record.token(found.token)
+    diskfile.token(found.token)
     (found.state / "notes.txt").touch()
     assert down.run(found, purge=True) == 1
     assert [each.name for each in found.state.iterdir()] == ["notes.txt"]
     (found.state / "notes.txt").unlink()
     layout.prepare(found)
-    record.token(found.token)
+    diskfile.token(found.token)
     assert down.run(found, purge=True) == 0
     assert not found.state.exists()
     assert down.run(found, purge=True) == 0
@@ -142,7 +155,7 @@ def test_what_local_mode_has_kept_is_a_meshs_own(found: layout.Layout) -> None:
     kept.mkdir(parents=True)
     (kept / "a").touch()
     layout.prepare(found)
-    record.token(found.token)
+    diskfile.token(found.token)
     (found.local_mode / "mine.txt").touch()
     assert down.run(found, purge=True) == 1
     assert [each.name for each in found.local_mode.iterdir()] == ["mine.txt"]

@@ -156,7 +156,7 @@ class Agent:
         for instance in self._driver.state.instances.values():
             if instance.process is not None and (port := inbound_port(instance.process.labels)):
                 ports[instance.id] = port
-        self._parts.starts.remember_inbound(ports)
+        self._parts.starts.inbound.remember(ports)
         if self._desired is not None:
             self._driver.deliver(events.DesiredRead(self._desired))
             self._desired = None

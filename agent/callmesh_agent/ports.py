@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,12 +10,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from callmesh_agent.sockdiag import ESTABLISHED, LISTEN, tcp_sockets
-from callmesh_wire.errors import FailedPreconditionError
-
-# Between mesh ports and the ephemeral range.
-INBOUND = range(30_000, 32_768)
-# Instances whose inbound ports are given to nobody else while they are not bound.
-INBOUND_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,45 +69,6 @@ def listeners() -> list[Listener]:
 def is_listened_on(port: int) -> bool:
     """Whether anybody listens on a port."""
     return bool(tcp_sockets(LISTEN, port))
-
-
-def free_inbound(address: str, before: int, given: Iterable[int]) -> int:
-    """A port of the node's address that nobody has: ``before`` again where it is free.
-
-    Raises `FailedPreconditionError` where all are taken, or the address is not
-    this machine's.
-    """
-    if before and not _bind_problem(address, before):
-        return before
-    taken = set(given)
-    start = secrets.randbelow(len(INBOUND))
-    problem = None
-    for offset in range(len(INBOUND)):
-        port = INBOUND[(start + offset) % len(INBOUND)]
-        if port in taken:
-            continue
-        problem = _bind_problem(address, port)
-        if problem is None:
-            return port
-        if problem.errno != errno.EADDRINUSE:
-            break
-    why = problem.strerror if problem else "all are taken"
-    raise FailedPreconditionError(
-        f"no port of {INBOUND[0]} to {INBOUND[-1]} can be had on `{address}`, where other nodes "
-        f"would call this one ({why}): look at the agent's `--address`"
-    )
-
-
-def _bind_problem(address: str, port: int) -> OSError | None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As Envoy binds: connections of before do not matter.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as problem:
-            return problem
-    return None
 
 
 def connections(port: int) -> int:

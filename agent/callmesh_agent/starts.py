@@ -14,6 +14,7 @@ from callmesh_agent.core import instances, workers, zygotes
 from callmesh_agent.core.environments import key_of
 from callmesh_agent.core.state import Instance, Pool
 from callmesh_agent.environments import Environments
+from callmesh_agent.inbound_ports import InboundPorts
 from callmesh_agent.probe import labels_of
 from callmesh_agent.workspace import Workspace
 from callmesh_wire.errors import FailedPreconditionError
@@ -37,11 +38,7 @@ class Starts:
         self._installation = installation
         self._of_node = environment.of_node(settings, os.environ)
         self.base_hash = base_hash(settings)
-        self._inbound: dict[str, int] = {}
-
-    def remember_inbound(self, ports: Mapping[str, int]) -> None:
-        """Where instances of before were called by other nodes."""
-        self._inbound.update(ports)
+        self.inbound = InboundPorts(settings.address)
 
     async def instance(
         self, instance: Instance, zygote: str, endpoints: Mapping[str, str]
@@ -66,6 +63,7 @@ class Starts:
                 )
         directory = self._workspace.directory(spec.code)
         key = self._key(spec.image)
+        inbound = self.inbound.give(instance.id)
         request = supervisor_pb2.StartProcess(
             process_id=instances.PREFIX + instance.id,
             spec_hash=instance.spec_hash,
@@ -74,7 +72,7 @@ class Starts:
             log_path=str(self.instance_log(instance.id)),
             labels={
                 **_instance_labels(desired),
-                **self._inbound_label(instance.id),
+                **({"inbound": str(inbound)} if inbound else {}),
                 "bundle": spec.code.bundle,
                 "python": key,
             },
@@ -166,18 +164,6 @@ class Starts:
     def zygote_log(self, zygote_id: str) -> Path:
         """What a zygote's imports write."""
         return self._settings.logs_dir / "zygote" / f"{zygote_id}.log"
-
-    def _inbound_label(self, instance_id: str) -> dict[str, str]:
-        """Where other nodes will call it: the same port after each of its starts."""
-        address = self._settings.address
-        if not address:
-            return {}
-        before = self._inbound.pop(instance_id, 0)
-        # Of those before long ago each is gone, or its listener has the port.
-        for oldest in list(self._inbound)[: -ports.INBOUND_KEPT]:
-            del self._inbound[oldest]
-        self._inbound[instance_id] = ports.free_inbound(address, before, self._inbound.values())
-        return {"inbound": str(self._inbound[instance_id])}
 
     def _pool_variables(self, pool: Pool) -> dict[str, str]:
         base = self._base(self._key(pool.recipe.image))

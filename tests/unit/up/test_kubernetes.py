@@ -15,7 +15,7 @@ import yaml
 from callmesh.cli.agent import agent_command
 from callmesh.cli.main import cli
 from callmesh.cli.server import server_command
-from callmesh_agent.ports import INBOUND
+from callmesh_agent.inbound_ports import PORTS
 from callmesh_up import options
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -102,7 +102,7 @@ def test_policies_let_in_what_nodes_need() -> None:
     (to_server,) = found("NetworkPolicy", "callmesh-server")["spec"]["ingress"]
     assert to_server["ports"] == [{"port": options.DEFAULT_NODE_PORT}]
     between, browsers = found("NetworkPolicy", "callmesh-agent")["spec"]["ingress"]
-    assert between["ports"] == [{"port": INBOUND.start, "endPort": INBOUND.stop - 1}]
+    assert between["ports"] == [{"port": PORTS.start, "endPort": PORTS.stop - 1}]
     assert browsers == {"ports": [{"port": options.DEFAULT_INGRESS_PORT}]}
 
 

@@ -99,7 +99,7 @@ class Agent:
             kept=kept,
             dataplane=dataplane,
             session=session,
-            socket=WorkloadSocket(str(settings.workload_socket), around),
+            socket=WorkloadSocket(settings.workload_socket, around),
             logs=Logs(settings.logs_dir),
         )
         self._retention = Retention(settings, workspace, built, self._blobs, session.report_storage)

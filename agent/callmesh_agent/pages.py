@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
+from callmesh_agent.unixsocket import listening
 from callmesh_wire.errors import CallmeshError
 
 CHUNK = 64 * 1024
+BACKLOG = 128
 Tunnel = Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes]]
 log = logging.getLogger("callmesh.agent")
 
@@ -38,27 +38,12 @@ async def serve(path: Path, tunnel: Tunnel) -> None:
         finally:
             writer.close()
 
-    listener = _listen(path)
+    server = await asyncio.start_unix_server(connected, sock=listening(path, BACKLOG))
     try:
-        async with await asyncio.start_unix_server(connected, sock=listener) as server:
-            await server.serve_forever()
+        await asyncio.get_running_loop().create_future()
     finally:
-        _remove(path)
-
-
-def _listen(path: Path) -> socket.socket:
-    _remove(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    return listener
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+        # Not waited for: a page that somebody looks at keeps its connection open.
+        server.close()
 
 
 async def _received(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from google.protobuf.message import DecodeError
@@ -23,6 +24,7 @@ from callmesh_agent.core import events, zygotes
 from callmesh_agent.identities import Identities
 from callmesh_agent.link import Calls, WorkloadIdentity
 from callmesh_agent.outgoing import Outgoing
+from callmesh_agent.unixsocket import listening
 from callmesh_agent.worker_reports import WorkerReports
 from callmesh_wire.errors import FailedPreconditionError
 from callmesh_wire.frames import MAX_FRAME, FrameProblem
@@ -31,6 +33,7 @@ from callmeshpb.v1 import supervisor_pb2, workload_pb2
 MAX_CONNECTIONS = 2048
 # Calls at once on one connection.
 MAX_CALLS = 256
+BACKLOG = 512
 # A process may speak before the supervisor's answer to its start is heard.
 INTRODUCTION = 2.0
 _CREDENTIALS = struct.Struct("3i")
@@ -56,7 +59,7 @@ class Around:
 class WorkloadSocket:
     """Serves one Unix socket; every method runs in one event loop."""
 
-    def __init__(self, path: str, around: Around) -> None:
+    def __init__(self, path: Path, around: Around) -> None:
         self._path = path
         self.around = around
         self.lines: dict[str, Connection] = {}
@@ -70,7 +73,8 @@ class WorkloadSocket:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             self.group = group
-            server = await loop.create_unix_server(lambda: Connection(self), sock=_bind(self._path))
+            listener = listening(self._path, BACKLOG)
+            server = await loop.create_unix_server(lambda: Connection(self), sock=listener)
             try:
                 started()
                 await loop.create_future()
@@ -301,18 +305,3 @@ class Connection(asyncio.Protocol):
             "a connection of process %d to the workload socket is ended: it %s", self._pid, why
         )
         self.abort()
-
-
-def _bind(path: str) -> socket.socket:
-    """The listening socket, mode 0600 from its first moment."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        if os.path.lexists(path):
-            os.unlink(path)  # noqa: PTH108 - a string is what bind takes
-        listener.bind(path)
-    finally:
-        os.umask(before)
-    listener.listen(512)
-    listener.setblocking(False)  # noqa: FBT003
-    return listener

@@ -13,14 +13,16 @@ import subprocess
 import sys
 from contextlib import closing
 
+from callmesh_agent.unixsocket import listening
 from callmesh_up.layout import Layout
 
 RESTART_DELAY = 1.0
+BACKLOG = 128
 
 
 async def serve(layout: Layout, ingress_port: int) -> None:
     """Keep the pages available until cancelled."""
-    with closing(_listen(layout)) as listener:
+    with closing(listening(layout.web_socket, BACKLOG)) as listener:
         try:
             while True:
                 await _readable(listener.fileno())
@@ -28,19 +30,6 @@ async def serve(layout: Layout, ingress_port: int) -> None:
                     await asyncio.sleep(RESTART_DELAY)
         finally:
             layout.web_socket.unlink(missing_ok=True)
-
-
-def _listen(layout: Layout) -> socket.socket:
-    layout.web_socket.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(layout.web_socket))
-    finally:
-        os.umask(before)
-    listener.listen(128)
-    listener.setblocking(False)  # noqa: FBT003
-    return listener
 
 
 async def _run(layout: Layout, listener: socket.socket, ingress_port: int) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from callmesh_agent.supervisor import proc
 from callmesh_agent.supervisor.locks import take
+from callmesh_agent.unixsocket import listening
 
 BACKLOG = 64
 # How long a lock may be held by one who has not yet said who it is.
@@ -71,18 +72,11 @@ def hold(path: Path, state: Path) -> Held:
     """Take the folder's lock and bind its socket, mode 0600. Raises `AlreadyRunning`."""
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _take(state)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
     try:
-        path.unlink(missing_ok=True)
-        listener.bind(os.fspath(path))
-        listener.listen(BACKLOG)
+        listener = listening(path, BACKLOG)
     except OSError:
-        listener.close()
         os.close(lock)
         raise
-    finally:
-        os.umask(before)
     return Held(lock, _lock_path(state), listener)
 
 

@@ -64,7 +64,7 @@ class Node:
         self.events = []
         self.run = ""
         around = Around("n", self.link, self.identities, self.events.append, lambda _: self.run)
-        self.socket = WorkloadSocket(str(path), around)
+        self.socket = WorkloadSocket(path, around)
         self.path = str(path)
 
     def am(self, process_id, **labels):

@@ -80,16 +80,10 @@ class Browser:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser with an empty profile, ended with the block."""
-    driver = subprocess.Popen(
-        ["chromedriver", "--port=0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    driver, port = _driver()
     profile = tempfile.mkdtemp(prefix="callmesh-chromium-")
     try:
-        base = f"http://127.0.0.1:{_port(driver)}"
+        base = f"http://127.0.0.1:{port}"
         options = {
             "binary": shutil.which("chromium"),
             "args": [*_FLAGS, f"--user-data-dir={profile}"],
@@ -108,12 +102,27 @@ def chromium() -> Iterator[Browser]:
         shutil.rmtree(profile, ignore_errors=True)
 
 
-def _port(driver: subprocess.Popen[str]) -> int:
-    assert driver.stdout is not None
-    for line in driver.stdout:
-        if found := re.search(r"started successfully on port (\d+)", line):
-            return int(found[1])
-    raise AssertionError("chromedriver ended before it was ready")
+def _driver() -> tuple[subprocess.Popen[str], int]:
+    """Chromedriver, and the port where it listens.
+
+    It takes a port that is free on 127.0.0.1, and ends if it is not free on ::1.
+    """
+    said = ""
+    for _attempt in range(5):
+        driver = subprocess.Popen(
+            ["chromedriver", "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert driver.stdout is not None
+        for line in driver.stdout:
+            said += line
+            if found := re.search(r"started successfully on port (\d+)", line):
+                return driver, int(found[1])
+        driver.wait(10)
+    raise AssertionError(f"chromedriver ended before it was ready:\n{said}")
 
 
 def _value(answer: httpx.Response) -> Any:

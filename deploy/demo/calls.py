@@ -19,6 +19,7 @@ PAGES = ["the quick brown fox", "jumped over", "a lazy dog"]
 FILES = {
     "task_calls_app.py": (),
     "app_calls_app.py": (),
+    "grpc_greeter.py": (),
     "endpoint_inputs.py": (),
     "ab_test.py": (),
     "chain_of_three.py": (),
@@ -157,6 +158,12 @@ CALLS = [
         "app exchange-rates",
         lambda _: result("invoices.invoice_total", amounts={"USD": 20.0, "CHF": 5.0}),
     ),
+    Call(
+        "  by gRPC",
+        "greet_everybody",
+        "app greeter",
+        lambda _: result("greetings.greet_everybody", names=["Ada", "Eve"]),
+    ),
     Call("  address as argument", "task in_euros", "app exchange-rates", rates),
     Call(
         "app calls app",
@@ -171,6 +178,12 @@ CALLS = [
         teapots,
     ),
     Call("  A/B", "app banner", "app banner-a or -b", variants),
+    Call(
+        "  by gRPC",
+        "app reception",
+        "app greeter",
+        lambda mesh: json.loads(mesh.ask("reception", "/arrival?name=Ada&language=fr"))["said"],
+    ),
     Call(
         "  chain of three",
         "app ticket-office",

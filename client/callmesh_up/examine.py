@@ -311,6 +311,7 @@ def mesh() -> MeshFacts | None:
     from callmesh.errors import InitializationError
     from callmesh.remote.app import failure_text
     from callmesh_wire.errors import CallmeshError
+    from callmesh_wire.nodes import node_state
     from callmeshpb.v1 import common_pb2
 
     try:
@@ -332,7 +333,7 @@ def mesh() -> MeshFacts | None:
         nodes=tuple(
             NodeFacts(
                 each.name,
-                each.connected,
+                node_state(each),
                 each.version,
                 next(
                     (
@@ -351,4 +352,9 @@ def mesh() -> MeshFacts | None:
             if shapes.app_state(each) == "failed"
         },
         apps=len(apps),
+        waiting_apps=tuple(
+            each.spec.name
+            for each in apps
+            if shapes.app_state(each) not in ("ready", "failed", "inactive")
+        ),
     )

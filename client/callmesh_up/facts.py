@@ -104,7 +104,8 @@ class NodeFacts:
     """One node and why it is not well, or ""."""
 
     name: str
-    is_connected: bool
+    # As `callmesh get nodes` shows it.
+    state: str
     version: str
     complaint: str = ""
 
@@ -119,6 +120,8 @@ class MeshFacts:
     nodes: tuple[NodeFacts, ...] = ()
     failed_apps: Mapping[str, str] = field(default_factory=dict)
     apps: int = 0
+    # Neither ready nor failed nor switched off.
+    waiting_apps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,17 +242,23 @@ def _mesh(found: MeshFacts | None, version: str, *, is_running: bool) -> Iterato
     else:
         yield Finding("mesh", "ok", f"`{found.target}` answers, version {found.version}")
     for node in found.nodes:
-        if not node.is_connected:
+        if node.state in ("away", "lost"):
             remedy = "see its agent's log; its instances are placed elsewhere"
             yield Finding("nodes", "problem", f"node `{node.name}` is not connected", remedy)
         elif node.complaint:
             remedy = f"see `callmesh describe node {node.name}`"
             yield Finding("nodes", "problem", f"node `{node.name}`: {node.complaint}", remedy)
+        elif node.state != "ready":
+            remedy = f"`callmesh undrain {node.name}` takes it back into use"
+            yield Finding("nodes", "note", f"node `{node.name}` is {node.state}", remedy)
         else:
             yield Finding("nodes", "ok", f"node `{node.name}` is ready")
     for name, why in found.failed_apps.items():
         yield Finding("apps", "problem", f"app `{name}`: {why}", f"see `callmesh logs app/{name}`")
-    if found.apps and not found.failed_apps:
+    for name in found.waiting_apps:
+        remedy = f"see `callmesh describe app {name}`"
+        yield Finding("apps", "note", f"app `{name}` is not ready", remedy)
+    if found.apps and not found.failed_apps and not found.waiting_apps:
         yield Finding("apps", "ok", f"{found.apps} of {found.apps} are well")
 
 

@@ -15,6 +15,7 @@ from mesh import ROOT, eventually
 from systemd_host import UNITS, SystemdHost
 
 from callmesh.cli.agent import agent_command
+from callmesh.cli.main import cli
 from callmesh.cli.server import server_command
 
 TOKEN = "/var/lib/callmesh-server/join.token"
@@ -40,7 +41,9 @@ def test_a_unit_starts_what_the_command_line_knows(
     assert given[-1] == f"${variable}"
     options = shlex.split(shlex.split(value)[0])
     # Unknown options and wrong values end the making of a context.
-    command.make_context(str(verb), [*given[2:-1], *options])
+    command.make_context(
+        str(verb), [*given[2:-1], *options], parent=cli.make_context("callmesh", [str(verb)])
+    )
 
 
 def start(host: SystemdHost) -> None:

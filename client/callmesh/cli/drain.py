@@ -62,7 +62,8 @@ def drain_command(node: str, where: Where, *, deadline: float | None, no_wait: b
     with progress.goes_on(goes_on), progress.Progress(f"node `{node}` empties") as shown:
         emptied = _emptied(connected, node, shown)
     if emptied.drain.ended:
-        lines = [f"  {line}" for line in node_stories.works(emptied.drain.ended)]
+        works = node_stories.works(emptied.drain.ended)
+        lines = [line for work in works for line in output.wrapped(work, "  ")]
         output.stop(
             f"node `{node}` is empty, and this was ended at the deadline:\n" + "\n".join(lines),
             hint="what could run elsewhere does; `callmesh get apps` and `callmesh get runs` "

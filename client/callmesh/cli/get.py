@@ -268,11 +268,12 @@ def _node_columns(found: Sequence[Any]) -> Mapping[str, str]:
 
 
 def _node_row(found: Any) -> Mapping[str, object]:
-    from callmesh.cli import shapes, spans
+    from callmesh.cli import spans
+    from callmesh_wire.nodes import node_state
 
     return {
         "name": found.name,
-        "state": shapes.node_state(found),
+        "state": node_state(found),
         "zone": found.zone,
         "address": found.address,
         "instances": found.instances,

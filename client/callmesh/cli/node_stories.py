@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from callmesh.cli import output, shapes, spans
+from callmesh.cli import output, spans
 from callmesh.cli.stories import conditions
+from callmesh_wire.nodes import node_state
 from callmeshpb.v1 import scheduler_pb2
 
 
@@ -17,7 +18,7 @@ def node(found: scheduler_pb2.Node, now: float) -> list[str]:
     lines = output.fields(
         [
             ("node", found.name),
-            ("state", output.state(shapes.node_state(found))),
+            ("state", output.state(node_state(found))),
             ("note", note(found, now)),
             ("address", found.address or "loopback only"),
             ("zone", found.zone),
@@ -42,7 +43,7 @@ def note(found: scheduler_pb2.Node, now: float) -> str:
     """What a person should know or do about a node; "" about one that is in use."""
     name, away = found.name, spans.since(found, "away_since", now)
     since = f" since {away}" if away and not found.connected else ""
-    match shapes.node_state(found):
+    match node_state(found):
         case "lost":
             return (
                 f"lost{since}: its work was given to other nodes; start its agent again, or "

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from callmesh.values import load_json
+from callmesh_wire.nodes import node_state
 from callmeshpb.v1 import common_pb2, scheduler_pb2, secret_pb2
 
 Shape = dict[str, Any]
@@ -185,17 +186,6 @@ def work(found: scheduler_pb2.NodeWork) -> Shape:
         "instances": found.instances,
         "message": found.message,
     }
-
-
-def node_state(found: scheduler_pb2.Node) -> str:
-    """A node's state in one word: ready, draining, drained, away or lost."""
-    if found.HasField("drain") and not found.drain.left:
-        return "drained"
-    if found.lost:
-        return "lost"
-    if found.HasField("drain"):
-        return "draining"
-    return "ready" if found.connected else "away"
 
 
 def storage(found: common_pb2.StorageUse) -> Shape:

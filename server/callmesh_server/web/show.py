@@ -29,7 +29,7 @@ _TONES = {
     "bad": {"failed", "timed out", "lost", "unhealthy", "backoff"},
     "busy": {
         *("queued", "waiting for resources", "initializing", "running", "dispatched"),
-        *("pending", "deploying", "preparing", "starting", "draining", "deleting"),
+        *("pending", "deploying", "preparing", "starting", "draining", "deleting", "away"),
     },
 }
 

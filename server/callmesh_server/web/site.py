@@ -23,6 +23,7 @@ from callmesh_wire.errors import (
     UnavailableError,
 )
 from callmesh_wire.names import AppName, NameProblem
+from callmesh_wire.nodes import node_state
 from callmeshpb.v1 import common_pb2, scheduler_pb2
 
 _HERE = Path(__file__).parent
@@ -199,6 +200,7 @@ def _templates() -> Environment:
         "attempt_phase": lambda each: show.word(scheduler_pb2.AttemptPhase, each.phase),
         "app_state": lambda app: show.word(scheduler_pb2.AppState, app.state),
         "instance_state": lambda each: show.word(scheduler_pb2.InstanceState, each.status.state),
+        "node_state": node_state,
         "condition_status": lambda each: show.word(common_pb2.ConditionStatus, each.status),
     }
     environment.globals |= {"duration": show.duration, "epoch": show.epoch}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ STATE = State(
     is_running=True,
 )
 PORTS = (Port(7433, "the API", "--port", "process 1 (`up`)", is_held_by_mesh=True),)
-MESH = MeshFacts("unix:/r/api.sock", version="0.1.0", nodes=(NodeFacts("n", True, "0.1.0"),))
+MESH = MeshFacts("unix:/r/api.sock", version="0.1.0", nodes=(NodeFacts("n", "ready", "0.1.0"),))
 WELL = Facts(SOFTWARE, MACHINE, STATE, PORTS, MESH)
 
 
@@ -93,8 +94,8 @@ PROBLEMS = {
     "2 processes of a mesh that was killed": _state(is_running=False, leftovers=("1", "2")),
     "away": _mesh(problem="away"),
     "the control plane is version 0.2.0": _mesh(version="0.2.0"),
-    "node `n` is not connected": _mesh(nodes=(NodeFacts("n", False, "0.1.0"),)),
-    "node `n`: no disk": _mesh(nodes=(NodeFacts("n", True, "0.1.0", "no disk"),)),
+    "node `n` is not connected": _mesh(nodes=(NodeFacts("n", "lost", "0.1.0"),)),
+    "node `n`: no disk": _mesh(nodes=(NodeFacts("n", "ready", "0.1.0", "no disk"),)),
     "app `web`: exit code 1": _mesh(apps=1, failed_apps={"web": "exit code 1"}),
 }
 WARNINGS = {
@@ -122,6 +123,19 @@ def test_a_warning_has_a_remedy(message: str) -> None:
     assert message in found.message
     assert found.remedy
     assert not _of(WARNINGS[message], "problem")
+
+
+@pytest.mark.parametrize(
+    ("said", "facts"),
+    [
+        ("node `n` is drained", {"nodes": (NodeFacts("n", "drained", "0.1.0"),)}),
+        ("app `web` is not ready", {"apps": 1, "waiting_apps": ("web",)}),
+    ],
+)
+def test_what_waits_for_somebody_is_a_note(said: str, facts: dict[str, Any]) -> None:
+    found = _of(_mesh(**facts), "note")
+    assert [each.message for each in found] == [said]
+    assert found[0].remedy
 
 
 def test_what_is_not_there_yet_is_a_note() -> None:

@@ -71,7 +71,7 @@ def test_containers_start_what_the_command_line_knows(
     program, verb, *given = arguments(spec["containers"][0])
     assert (program, verb) == ("callmesh", command.name)
     # Unknown options and wrong values end the making of a context.
-    command.make_context(verb, given)
+    command.make_context(verb, given, parent=cli.make_context("callmesh", [verb]))
 
 
 def test_probes_run_commands_that_there_are() -> None:
